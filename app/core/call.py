@@ -1,0 +1,361 @@
+"""One call: what is known of it, and the flow that drives it.
+
+The flow part of a call is a generator and is never saved. What is saved is the state at the entry of the open step (`entry`)
+and the number of this call's events handled until then: after a take-over the step is driven again with the events journaled
+since, with its commands discarded, so that tries, keys and counters come back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app.core import commands, facts
+from app.core.events import (
+    ActionFailed,
+    ActionSucceeded,
+    CallFound,
+    DigitPressed,
+    Event,
+    MailFailed,
+    MailSent,
+    PlaybackEnded,
+    SessionWritten,
+    TimerFired,
+)
+from app.core.flow import program as nodes
+from app.core.flow.script import Order, Script, Wait, shortest
+from app.core.flow.steps import STEPS
+from app.core.flow.texts import BadText, fill, nested
+
+if TYPE_CHECKING:
+    from app.core.flow.compiled import Compiled
+
+MAX_STEPS = 200
+MAX_KEYS = 64
+REASK = 1.5
+"""Seconds a request that is asked again after a take-over has at least."""
+FLOW, QUEUED, OFFERED, TALKING, OVER = "flow", "queued", "offered", "talking", "over"
+
+
+class FlowError(Exception):
+    """A flow did something that it must not: ran for too many steps, or has no such prompt."""
+
+
+@dataclass(slots=True)
+class Offer:
+    """A call reserved for an agent. `leg` is "" until the phone is rung; `answered` when it was."""
+
+    id: str
+    agent: str
+    at: float
+    leg: str = ""
+    ringing: bool = False
+    answered: float = 0.0
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a call waits: all that puts it back to the same place."""
+
+    queue: str
+    skills: dict[str, int]
+    credit: float
+    first: float
+    attach: dict[str, str]
+    max_wait: float
+
+
+@dataclass(slots=True)
+class Call:
+    """A call from its arrival until its wrap-up is done. Times are epoch seconds on the engine's clock; 0 means not yet."""
+
+    id: str
+    channel: str
+    flow: Compiled
+    ani: str = ""
+    name: str = ""
+    dnis: str = ""
+    uniqueid: str = ""
+    linkedid: str = ""
+    arrived: float = 0.0
+    # what the PBX is believed to do
+    answered: float = 0.0
+    phase: str = FLOW
+    caller: bool = True
+    bridge: str = ""
+    music: bool = False
+    leaving: str = ""
+    lost: bool = False
+    minted_by_centre: int = 0
+    failed: bool = False
+    # queue and agent
+    place: Place | None = None
+    offer: Offer | None = None
+    served_by: str = ""
+    wrapping: bool = False
+    connected: float = 0.0
+    waited: float = 0.0
+    talked: float = 0.0
+    ended: float = 0.0
+    outcome: str = ""
+    cause: int = 0
+    disposition: str = ""
+    remarks: str = ""
+    # the flow
+    step: str = ""
+    steps: int = 0
+    vars: dict[str, Any] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
+    keys: str = ""
+    swallow: str = ""
+    minted: int = 0
+    waits: int = 0
+    events: int = 0
+    playing: str = ""
+    play: commands.Play | None = None
+    played_at: float = 0.0
+    asked: str = ""
+    asking: commands.Command | None = None
+    entry: dict[str, Any] = field(default_factory=dict)
+    now: float = 0.0
+    deadline: float | None = None
+    wait: Wait | None = None
+    _script: Script[str] | None = None
+    _out: list[Any] = field(default_factory=list)
+    _muted: bool = False
+    _scope: dict[str, dict[str, Any]] | None = None
+
+    # ---- what steps use ------------------------------------------------------------------------------------------------
+
+    @property
+    def language(self) -> str:
+        return self.flow.program.language
+
+    def mint(self, kind: str) -> str:
+        """A new id of ours for a `kind` of thing of this call; never used again."""
+        self.minted += 1
+        return f"{self.id}-{kind}{self.minted}"
+
+    def set(self, name: str, value: Any) -> None:
+        """Store a variable by its dotted name."""
+        self.vars[name] = value
+        self._scope = None
+
+    def keep(self, space: str, values: Mapping[str, Any]) -> None:
+        """Store an action's attributes under the name that the flow chose. One that has no value stays unset."""
+        for name, value in values.items():
+            if value is not None:
+                self.vars[f"{space}.{name}"] = value
+        self._scope = None
+
+    def test(self, condition: str) -> bool:
+        return self.flow.conditions.test(condition, self.vars)
+
+    def fill(self, text: str) -> str:
+        """A text with this call's variables; raises `BadText` where one has no value."""
+        if self._scope is None:
+            self._scope = nested(self.vars)
+        return fill(text, self._scope)
+
+    def fill_or_empty(self, text: str) -> str:
+        """A text, or "" where a variable in it has no value."""
+        try:
+            return self.fill(text)
+        except BadText:
+            return ""
+
+    def prompt(self, name: str) -> tuple[str, ...]:
+        """A prompt's phrases as media, with this call's values."""
+        return tuple(m for m in (self.fill(phrase) for phrase in self.flow.media(name)) if m != "text:")
+
+    def take_key(self) -> str:
+        key, self.keys = self.keys[0], self.keys[1:]
+        return key
+
+    def music_on(self) -> commands.Command:
+        return commands.StartMusic(self.id)
+
+    def music_off(self) -> commands.Command:
+        return commands.StopMusic(self.id)
+
+    def note(self, fact: facts.Fact) -> None:
+        """Write down something the flow brought about."""
+        if not self._muted:
+            self._out.append(fact)
+
+    # ---- driving -------------------------------------------------------------------------------------------------------
+
+    def begin(self, now: float, step: str = "") -> list[Any]:
+        """Enter the flow at its first step, or at the one named."""
+        self.now = now
+        self._enter(step or self.flow.program.start)
+        return self._taken()
+
+    def feed(self, event: Event | facts.Outcome, now: float) -> list[Any]:
+        """Let one event of this call reach its flow; gives what that brought about, in order: facts, commands, orders."""
+        self.now = now
+        self.events += 1
+        if isinstance(event, DigitPressed):
+            if not self._note_key(event.digit):
+                return self._taken()
+        elif isinstance(event, SessionWritten):
+            for name, value in event.values.items():
+                self.set(name, value)
+        elif isinstance(event, CallFound):
+            self._found(event)
+            return self._taken()
+        if self.wait is None or self._script is None:
+            return self._taken()
+        if isinstance(event, TimerFired):
+            if event.timer == f"wait {self.waits}":
+                self._advance(None)
+        elif isinstance(event, self.wait.kinds) and getattr(event, "request", self.asked) == self.asked:
+            self._advance(event)
+        return self._taken()
+
+    def divert(self, step: str, now: float) -> list[Any]:
+        """Leave the open step and go to another one (the flow's error exit)."""
+        self.now = now
+        self._stop()
+        self._enter(step)
+        return self._taken()
+
+    def take_out(self) -> list[Any]:
+        """What the flow brought about before it failed, orders to the centre left out."""
+        return [thing for thing in self._taken() if not isinstance(thing, Order)]
+
+    def ask_again(self, now: float) -> commands.Command | None:
+        """The open request once more, with its deadline moved far enough for an answer; None where nothing is awaited."""
+        answers = (ActionSucceeded, ActionFailed, MailSent, MailFailed)
+        if self.asking is None or self.wait is None or not any(kind in answers for kind in self.wait.kinds):
+            return None
+        if self.deadline is not None:
+            self.deadline = max(self.deadline, now + REASK)
+        return self.asking
+
+    def stop(self) -> None:
+        """The flow is over, wherever it stands (the caller has left)."""
+        self._stop()
+
+    def _found(self, event: CallFound) -> None:
+        """We are back after a gap. A playback that is not there has finished, or never began where there was no time for it."""
+        play = self.play
+        if play is None or self.wait is None or PlaybackEnded not in self.wait.kinds or self.playing in event.playbacks:
+            return
+        if self.now - self.played_at < shortest(play.media):
+            self._emit(play)
+        else:
+            self._advance(PlaybackEnded(self.id, self.playing))
+
+    def _note_key(self, digit: str) -> bool:
+        swallow, self.swallow = self.swallow, ""
+        if digit == swallow and not self.keys:
+            return False
+        self.keys = (self.keys + digit)[-MAX_KEYS:]
+        return True
+
+    def _stop(self) -> None:
+        if self._script is not None:
+            self._script.close()
+        self._script, self.wait, self.deadline = None, None, None
+
+    def _taken(self) -> list[Any]:
+        out, self._out = self._out, []
+        return out
+
+    def _enter(self, step: str) -> None:
+        """Run steps from here until one of them waits, or the flow ends."""
+        while True:
+            if self.steps >= MAX_STEPS:
+                raise FlowError(f"more than {MAX_STEPS} steps in one call")
+            node = self.flow.program.steps[step]
+            self.steps += 1
+            self.step = step
+            self.entry = self._state_at_entry()
+            self.note(facts.StepEntered(self.id, step, node.do, self.steps))
+            if isinstance(node, nodes.Release):
+                self._emit(commands.Release(self.id, node.context))
+                return
+            if isinstance(node, nodes.Hangup):
+                self._emit(commands.HangUp(self.id))
+                return
+            self._script = STEPS[node.do](self, node)
+            taken = self._drive(None)
+            if taken is None:
+                return
+            step = self._leave(node, taken)
+
+    def _advance(self, event: Any) -> None:
+        node = self.flow.program.steps[self.step]
+        taken = self._drive(event)
+        if taken is not None:
+            self._enter(self._leave(node, taken))
+
+    def _leave(self, node: Any, taken: str) -> str:
+        self._script, self.wait, self.deadline = None, None, None
+        self.note(facts.StepLeft(self.id, self.step, taken))
+        kind, _, which = taken.partition(" ")
+        if kind == "key":
+            return str(node.choices[which])
+        if kind == "case":
+            return str(node.cases[which])
+        return str(node.exits[taken])
+
+    def _drive(self, sent: Any) -> str | None:
+        """Send to the step's script until it waits (None) or ends (its exit)."""
+        assert self._script is not None
+        try:
+            asked = self._script.send(sent)
+            while not isinstance(asked, Wait):
+                self._emit(asked)
+                asked = self._script.send(None)
+        except StopIteration as end:
+            return str(end.value)
+        self.wait = asked
+        self.waits += 1
+        self.deadline = None if asked.seconds is None else self.now + max(asked.seconds, 0.0)
+        return None
+
+    def _emit(self, order: commands.Command | Order) -> None:
+        """Note what the command changes about what we believe of the PBX, and hand it on."""
+        if isinstance(order, commands.Answer):
+            self.answered = self.now
+        elif isinstance(order, commands.Play):
+            self.playing, self.play, self.played_at = order.playback, order, self.now
+        elif isinstance(order, commands.StartMusic):
+            self.music = True
+        elif isinstance(order, commands.StopMusic):
+            self.music = False
+        elif isinstance(order, commands.StartAction | commands.SendMail):
+            self.asked, self.asking = order.request, order
+        elif isinstance(order, commands.HangUp):
+            self.leaving = "hangup"
+        elif isinstance(order, commands.Release):
+            self.leaving = "release"
+        if not self._muted:
+            self._out.append(order)
+
+    # ---- saving and driving again --------------------------------------------------------------------------------------
+
+    _AT_ENTRY = ("step", "steps", "keys", "swallow", "minted", "waits", "events", "answered", "music", "leaving", "asked")
+
+    def _state_at_entry(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in self._AT_ENTRY}
+        return {**state, "vars": dict(self.vars), "heard": sorted(self.heard), "at": self.now}
+
+    def drive_again(self, entry: Mapping[str, Any], since: list[tuple[float, Any]]) -> None:
+        """Bring the open step back to where it stood: from `entry`, with the (time, event) pairs handled since, silently."""
+        for name in self._AT_ENTRY:
+            setattr(self, name, entry[name])
+        self.vars, self.heard, self._scope = dict(entry["vars"]), set(entry["heard"]), None
+        self.now, self._muted = entry["at"], True
+        try:
+            self.steps -= 1
+            self._enter(self.step)
+            for at, event in since:
+                self.feed(event, at)
+        finally:
+            self._muted = False
+            self._out = []

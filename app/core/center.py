@@ -1,0 +1,672 @@
+"""The root of the core: every event goes in here, and every fact and command comes out.
+
+`handle(event, now)` hands the event to the call's flow, to the ACD, or to both, and gives what came of it in order. The
+centre has no clock: it keeps deadlines, says when the next is (`next_deadline`), and is told by a `TimerFired` that it has
+passed. Everything it knows of a call or an agent can be written down (`app.core.saving`) and brought back by the next process.
+
+A call's way: `flow` (its program runs) -> `queued` -> `offered` (reserved for an agent, whose phone may ring) -> `talking` ->
+`flow` again when the agent hung up first; `over` when the caller has left. Wrap-up is the agent's, and may outlast the caller.
+
+Late, duplicate and unknown events are normal: they are counted and otherwise silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core import commands as do
+from app.core import events as ev
+from app.core import facts
+from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, Waiting
+from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.program import Program
+from app.core.flow.script import Enqueue, Order
+from app.core.timers import Timers
+from app.core.view import LiveCall
+
+POP_PATIENCE = 0.15
+"""Seconds the phone waits for the desk to show the record."""
+RING_GRACE = 5.0
+"""Seconds beyond the ring time after which a leg that told nothing is given up."""
+DESK_GRACE = 10.0
+"""Seconds a desk may be away before an offer is withdrawn from it."""
+CANCELLED, DECLINED = 26, 21
+REASONS = {17: "busy", 18: "no_answer", 19: "no_answer", 21: "rejected", 3: "unreachable", 20: "unreachable", 0: "failed", 26: "failed"}
+
+FALLBACK = Program.model_validate(
+    {"flow": "fallback", "title": "No flow for this number", "start": "away", "on_error": "away", "steps": {"away": {"do": "release"}}}
+)
+
+
+@dataclass(slots=True)
+class Book:
+    """What a centre runs: the flow of each dialled number, the queues, the agents. Read from files at publish."""
+
+    flows: Mapping[str, Compiled]
+    queues: Mapping[str, QueueDef]
+    agents: Mapping[str, AgentDef]
+    max_calls: int = 1500
+
+    def version(self, flow: str, version: str) -> Compiled | None:
+        """The flow in exactly this version, if it is there."""
+        for compiled in (*self.flows.values(), NO_FLOW):
+            if compiled.program.flow == flow and compiled.program.version == version:
+                return compiled
+        return None
+
+
+NO_FLOW = compile_program(FALLBACK, {})
+"""What a call runs for which there is no flow, or no room: back to the dialplan."""
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a turn changed and the store has to write: live calls, agents, calls that are over."""
+
+    calls: dict[str, Call | None] = field(default_factory=dict)
+    ended: list[Call] = field(default_factory=list)
+
+
+class Center:
+    """The one deterministic machine. Not reentrant; one caller at a time."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.acd = Acd(book.queues, book.agents)
+        self.calls: dict[str, Call] = {}
+        self.timers = Timers()
+        self.ignored: Counter[str] = Counter()
+        self.admitting = True
+        self._out: list[Any] = []
+        self._touched = Touched()
+        self._settle = False
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            ev.CallArrived: self._arrived,
+            ev.CallerLeft: self._caller_left,
+            ev.LegRinging: self._leg_ringing,
+            ev.LegAnswered: self._leg_answered,
+            ev.LegEnded: self._leg_ended,
+            ev.CommandRefused: self._refused,
+            ev.CallFound: self._found,
+            ev.PbxLost: self._noted,
+            ev.PbxBack: self._pbx_back,
+            ev.AgentSignedIn: self._signed_in,
+            ev.AgentSignedOut: self._signed_out,
+            ev.AgentBecameReady: self._ready,
+            ev.AgentBecameNotReady: self._not_ready,
+            ev.AgentFinishedWrapUp: self._finished_wrap_up,
+            ev.AgentRejected: self._rejected,
+            ev.AgentHungUp: self._agent_hung_up,
+            ev.AgentPhoneChanged: self._phone_changed,
+            ev.DeskAcknowledged: self._desk_acknowledged,
+            ev.DeskFound: self._desk_found,
+            ev.DeskLost: self._desk_lost,
+            ev.TimerFired: self._timer_fired,
+            ev.TookOver: self._took_over,
+        }
+
+    # ---- in and out ----------------------------------------------------------------------------------------------------
+
+    def handle(self, event: ev.Event, now: float) -> list[Any]:
+        """What comes of an event: facts and commands in order. Raises `IllegalMove` or `UnknownAgent` and then changes nothing."""
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event, now)
+        elif isinstance(event, ev.CallEvent):
+            self._to_flow(event, now)
+        if self._settle:
+            self._match(now)
+        out, self._out = self._out, []
+        return out
+
+    def next_deadline(self) -> float | None:
+        """When the next `TimerFired` is due, epoch seconds, or None."""
+        return self.timers.next()
+
+    def due(self, now: float) -> ev.TimerFired | None:
+        """The next deadline that has passed, taken off the list."""
+        found = self.timers.pop(now)
+        return None if found is None else ev.TimerFired(*found)
+
+    def touched(self) -> Touched:
+        """What changed since this was last asked."""
+        touched, self._touched = self._touched, Touched()
+        return touched
+
+    def live_calls(self) -> list[LiveCall]:
+        """What the PBX adapter has to look for."""
+        return [live_view(call) for call in self.calls.values() if call.caller]
+
+    def fail(self, call_id: str, error: str, now: float) -> list[Any]:
+        """Something outside the flow raised for this call: it takes its error exit."""
+        call = self.calls.get(call_id)
+        if call is not None and call.caller:
+            self._take_error_exit(call, error, now)
+        out, self._out = self._out, []
+        return out
+
+    # ---- the caller ----------------------------------------------------------------------------------------------------
+
+    def _arrived(self, event: ev.CallArrived, now: float) -> None:
+        if event.call in self.calls:
+            self.ignored["arrived twice"] += 1
+            return
+        flow = self.book.flows.get(event.dnis, NO_FLOW)
+        if not self.admitting or len(self.calls) >= self.book.max_calls:
+            flow = NO_FLOW
+        call = Call(event.call, event.channel, flow, event.ani, event.name, event.dnis, event.uniqueid, event.linkedid, arrived=now)
+        call.answered = now if event.up else 0.0
+        known = len(event.ani) >= 5 and event.ani.lstrip("+").isdigit()
+        for name, value in (
+            ("id", call.id),
+            ("ani", event.ani),
+            ("name", event.name),
+            ("dnis", event.dnis),
+            ("number_known", known),
+            ("returned", bool(event.returning)),
+        ):
+            call.set(f"call.{name}", value)
+        self.calls[call.id] = call
+        self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        start = ""
+        if event.returning.get("queue") in self.book.queues and flow.program.returns:
+            start = flow.program.returns
+            call.set("call.first_enqueue", float(event.returning.get("first_enqueue") or now))
+            call.set("call.priority", float(event.returning.get("priority") or 0.0))
+        self._run(call, now, lambda: call.begin(now, start))
+
+    def _to_flow(self, event: ev.CallEvent, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is None or not call.caller:
+            self.ignored[f"{type(event).__name__} for no call"] += 1
+            return
+        self._run(call, now, lambda: call.feed(event, now))
+
+    def _run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:
+        """Let a call's flow take a step, and carry out what it asks of the centre."""
+        self._touch(call)
+        try:
+            for out in step():
+                if isinstance(out, Order):
+                    self._order(call, out, now)
+                else:
+                    self._out.append(out)
+        except Exception as error:
+            self._take_error_exit(call, f"{type(error).__name__}: {error}", now)
+        self.set_wait(call)
+
+    def _take_error_exit(self, call: Call, error: str, now: float) -> None:
+        """One call failed; only that call goes to its flow's error step, and to the fallback when that fails too."""
+        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self._out.extend(call.take_out())
+        self._leave_queue(call, now)
+        if call.failed:
+            call.stop()
+            call.leaving = "release"
+            self._emit(call, do.Release(call.id, FALLBACK.steps["away"].context))  # type: ignore[union-attr]
+            return
+        call.failed = True
+        self._run(call, now, lambda: call.divert(call.flow.program.on_error, now))
+
+    def _caller_left(self, event: ev.CallerLeft, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is None or not call.caller:
+            self.ignored["left twice"] += 1
+            return
+        call.caller, call.ended, call.cause = False, now, event.cause
+        call.stop()
+        self.set_wait(call)
+        waiting = call.phase in (QUEUED, OFFERED)
+        position = self.acd.position(call.id)
+        if call.phase == TALKING:
+            self._talk_over(call, "lost" if call.lost else "caller", now)
+        elif waiting:
+            self._leave_queue(call, now)
+        call.outcome = _outcome(call, waiting)
+        if call.outcome == "abandoned" and call.place:
+            self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
+        call.phase = OVER
+        if call.bridge:
+            self._emit(call, do.DropBridge(call.id, call.bridge))
+        self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
+        self._touched.ended.append(call)
+        self._forget_when_done(call)
+
+    def _refused(self, event: ev.CommandRefused, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is None:
+            return
+        self._emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
+        if call.offer and event.ref == call.offer.leg:
+            self._offer_failed(call, "failed", now)
+
+    # ---- queue and agent -----------------------------------------------------------------------------------------------
+
+    def _order(self, call: Call, order: Order, now: float) -> None:
+        assert isinstance(order, Enqueue)
+        queue = self.book.queues[order.queue]
+        if call.wrapping and call.offer:
+            self._end_wrap_up(call, "expire", now)
+        able, _ = self.acd.able(order.queue, order.skills)
+        if not able:
+            self._tell(call, "no_agents", now)
+            return
+        first = call.vars.get("call.first_enqueue", now)
+        credit = call.vars.get("call.priority", queue.credit(order.place))
+        call.place = Place(order.queue, order.skills, credit, first, order.attach, order.max_wait or queue.max_wait)
+        call.phase = QUEUED
+        self.acd.enqueue(waiting_of(call), now)
+        self.timers.set(call.id, "max_wait", now + call.place.max_wait)
+        self._emit(call, facts.Queued(call.id, order.queue, order.skills, credit, first, self.acd.position(call.id)))
+        self._emit(call, do.MarkPlace(call.id, order.queue, first, credit))
+        self._emit(call, do.StartMusic(call.id, queue.music))
+        self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
+        call.music = True
+        self._settle = True
+
+    def _match(self, now: float) -> None:
+        self._settle = False
+        for match in self.acd.match(now):
+            self._offer(match, now)
+        deadline = self.acd.next_deadline()
+        if deadline is None:
+            self.timers.cancel("", "acd")
+        else:
+            self.timers.set("", "acd", deadline)
+
+    def _offer(self, match: Match, now: float) -> None:
+        call = self.calls[match.interaction]
+        call.phase = OFFERED
+        call.offer = offer = Offer(self._mint(call, "of"), match.agent, now)
+        self._emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
+        self._emit(call, do.Pop(call.id, match.agent, offer.id, self.card(call)))
+        if self.acd.state(match.agent)["desk"]:
+            self.timers.set(call.id, "pop", now + POP_PATIENCE)
+        else:
+            self._ring(call, now)
+
+    def _ring(self, call: Call, now: float) -> None:
+        offer, place = call.offer, call.place
+        assert offer is not None
+        assert place is not None
+        self.timers.cancel(call.id, "pop")
+        offer.leg = self._mint(call, "leg")
+        call.bridge = call.bridge or self._mint(call, "br")
+        seconds = self.book.queues[place.queue].ring
+        endpoint = self.book.agents[offer.agent].endpoint
+        self._emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
+        self.timers.set(call.id, "ring", now + seconds + RING_GRACE)
+
+    def _leg_ringing(self, event: ev.LegRinging, now: float) -> None:
+        call = self._with_leg(event.call, event.leg)
+        if call is not None and call.offer:
+            call.offer.ringing = True
+            self._touch(call)
+
+    def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
+        call = self._with_leg(event.call, event.leg)
+        if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
+            if call is None or call.phase != TALKING:
+                self._out.append(do.HangUpLeg(event.call, event.leg))
+            return
+        offer = call.offer
+        offer.answered = now
+        self.acd.work(offer.agent, call.id, "answer", now)
+        self.acd.work(offer.agent, call.id, "joined", now)
+        call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, now, False
+        call.waited = now - call.place.first
+        for name in ("ring", "max_wait", "pop"):
+            self.timers.cancel(call.id, name)
+        self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
+        self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
+        self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{now - offer.at:.0f}"))
+
+    def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
+        call = self._with_leg(event.call, event.leg)
+        if call is None or call.offer is None:
+            return
+        if call.phase == TALKING:
+            self._talk_over(call, "lost" if call.lost else "agent", now)
+            if not call.lost:
+                self._tell(call, "talked", now)
+        elif call.phase == OFFERED:
+            self._offer_failed(call, REASONS.get(event.cause, "no_answer"), now)
+
+    def _offer_failed(self, call: Call, reason: str, now: float) -> None:
+        """An offer came to nothing; the call goes back to its place, with its first enqueue time."""
+        offer, place = call.offer, call.place
+        assert offer is not None
+        assert place is not None
+        for name in ("ring", "pop"):
+            self.timers.cancel(call.id, name)
+        self.acd.work(offer.agent, call.id, _VERBS.get(reason, "no_answer"), now)
+        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
+        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
+        self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
+        call.offer, call.phase = None, QUEUED
+        self.acd.requeue(call.id, now)
+        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self._settle = True
+        self._someone_able(call, now)
+
+    def _park(self, agent: str, reason: str, now: float) -> None:
+        try:
+            self.acd.not_ready(agent, now, reason)
+        except IllegalMove:
+            self.ignored["parked already"] += 1
+
+    def _someone_able(self, call: Call, now: float) -> None:
+        """A caller for whom nobody who is signed in could ever be found does not wait."""
+        if call.place and call.phase == QUEUED and not self.acd.able(call.place.queue, call.place.skills)[0]:
+            self._leave_queue(call, now)
+            self._tell(call, "no_agents", now)
+
+    def _leave_queue(self, call: Call, now: float) -> None:
+        """The call waits no longer: out of its queue, its offer withdrawn, a phone that rings for it silenced."""
+        for name in ("ring", "pop", "max_wait"):
+            self.timers.cancel(call.id, name)
+        if call.phase == QUEUED:
+            self.acd.leave(call.id)
+            self._settle = True
+        elif call.phase == OFFERED and call.offer:
+            offer = call.offer
+            if offer.leg:
+                self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
+            self.acd.work(offer.agent, call.id, "withdraw", now)
+            self.acd.leave(call.id)
+            self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
+            self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
+            call.offer = None
+            self._settle = True
+        if call.phase in (QUEUED, OFFERED):
+            call.phase = FLOW
+
+    def _talk_over(self, call: Call, by: str, now: float) -> None:
+        offer = call.offer
+        assert offer is not None
+        call.talked += now - call.connected
+        call.phase = FLOW
+        self._emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
+        self._queue_log(
+            call,
+            offer.agent,
+            "COMPLETEAGENT" if by == "agent" else "COMPLETECALLER",
+            (f"{call.waited:.0f}", f"{now - call.connected:.0f}", "1"),
+        )
+        if by == "caller":
+            self._emit(call, do.HangUpLeg(call.id, offer.leg))
+        self.acd.work(offer.agent, call.id, "hangup", now)
+        call.wrapping = True
+        seconds = self._wrap_up_seconds(call)
+        if by == "lost" or seconds <= 0:
+            self._end_wrap_up(call, "expire", now)
+        else:
+            self.timers.set(call.id, "wrap_up", now + seconds)
+
+    def _wrap_up_seconds(self, call: Call) -> float:
+        assert call.place is not None
+        own = self.book.agents[call.served_by].wrap_up
+        return self.book.queues[call.place.queue].wrap_up if own is None else own
+
+    def _end_wrap_up(self, call: Call, verb: str, now: float) -> None:
+        offer = call.offer
+        assert offer is not None
+        self.acd.work(offer.agent, call.id, verb, now)
+        self.timers.cancel(call.id, "wrap_up")
+        call.wrapping, call.offer = False, None
+        spent = now - (call.ended or now)
+        self._emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(spent, 3)))
+        self._settle = True
+        if not call.caller:
+            self._touched.ended.append(call)
+        self._forget_when_done(call)
+
+    def _tell(self, call: Call, outcome: str, now: float) -> None:
+        """Tell the flow how its wait for an agent ended."""
+        fact = facts.Outcome(call.id, outcome)
+        self._emit(call, fact)
+        if call.caller and call.wait is None:
+            self._take_error_exit(call, "the step that waited for an agent is not open any more", now)
+        elif call.caller:
+            self._run(call, now, lambda: call.feed(fact, now))
+
+    # ---- agents --------------------------------------------------------------------------------------------------------
+
+    def _signed_in(self, event: ev.AgentSignedIn, now: float) -> None:
+        self.acd.sign_in(event.agent, now)
+
+    def _signed_out(self, event: ev.AgentSignedOut, now: float) -> None:
+        self.acd.sign_out(event.agent, now)
+        self._those_nobody_can_serve(now)
+
+    def _those_nobody_can_serve(self, now: float) -> None:
+        for call in list(self.calls.values()):
+            self._someone_able(call, now)
+
+    def _ready(self, event: ev.AgentBecameReady, now: float) -> None:
+        self.acd.ready(event.agent, now)
+        self._settle = True
+
+    def _not_ready(self, event: ev.AgentBecameNotReady, now: float) -> None:
+        self.acd.not_ready(event.agent, now, event.reason)
+
+    def _finished_wrap_up(self, event: ev.AgentFinishedWrapUp, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is None or not call.wrapping or call.offer is None or call.offer.agent != event.agent:
+            raise IllegalMove("done", "not in wrap-up of this call", f"agent {event.agent}")
+        call.disposition, call.remarks = event.disposition, event.remarks
+        self._end_wrap_up(call, "done", now)
+
+    def _rejected(self, event: ev.AgentRejected, now: float) -> None:
+        call = self._offered_to(event.agent, event.call, "reject")
+        if call.offer and call.offer.leg:
+            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
+        self._offer_failed(call, "rejected", now)
+
+    def _offered_to(self, agent: str, call_id: str, verb: str) -> Call:
+        call = self.calls.get(call_id)
+        if call is None or call.phase != OFFERED or call.offer is None or call.offer.agent != agent:
+            raise IllegalMove(verb, "not offered this call", f"agent {agent}")
+        return call
+
+    def _agent_hung_up(self, event: ev.AgentHungUp, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is None or call.phase != TALKING or call.offer is None or call.offer.agent != event.agent:
+            raise IllegalMove("hang_up", "not talking in this call", f"agent {event.agent}")
+        self._emit(call, do.HangUpLeg(call.id, call.offer.leg))
+
+    def _phone_changed(self, event: ev.AgentPhoneChanged, now: float) -> None:
+        self.acd.phone(event.agent, event.reachable, event.in_use, now)
+        self._settle = True
+
+    def _desk_acknowledged(self, event: ev.DeskAcknowledged, now: float) -> None:
+        call = self.calls.get(event.call)
+        if call is not None and call.phase == OFFERED and call.offer and call.offer.id == event.offer and not call.offer.leg:
+            self._ring(call, now)
+
+    def _desk_found(self, event: ev.DeskFound, now: float) -> None:
+        self.acd.desk(event.agent, True, now)
+        self.timers.cancel(f"agent:{event.agent}", "desk")
+
+    def _desk_lost(self, event: ev.DeskLost, now: float) -> None:
+        self.acd.desk(event.agent, False, now)
+        self.timers.set(f"agent:{event.agent}", "desk", now + DESK_GRACE)
+
+    def _desk_stays_away(self, agent: str, now: float) -> None:
+        for call in list(self.calls.values()):
+            if call.phase == OFFERED and call.offer and call.offer.agent == agent:
+                if call.offer.leg:
+                    self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+                self._offer_failed(call, "desk_lost", now)
+        self._park(agent, "desk_lost", now)
+
+    # ---- time, and coming back -----------------------------------------------------------------------------------------
+
+    def _timer_fired(self, event: ev.TimerFired, now: float) -> None:
+        if event.owner == "":
+            self.acd.due(now)
+            self._settle = True
+        elif event.owner.startswith("agent:"):
+            self._desk_stays_away(event.owner.removeprefix("agent:"), now)
+        elif (call := self.calls.get(event.owner)) is not None:
+            self._call_timer(call, event, now)
+
+    def _call_timer(self, call: Call, event: ev.TimerFired, now: float) -> None:
+        if event.timer.startswith("wait "):
+            if call.caller:
+                self._run(call, now, lambda: call.feed(event, now))
+        elif event.timer == "pop" and call.phase == OFFERED:
+            self._ring(call, now)
+        elif event.timer == "ring" and call.phase == OFFERED and call.offer:
+            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+            self._offer_failed(call, "no_answer", now)
+        elif event.timer == "max_wait" and call.phase in (QUEUED, OFFERED):
+            self._leave_queue(call, now)
+            self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
+            self._tell(call, "too_long", now)
+        elif event.timer == "wrap_up" and call.wrapping:
+            self._end_wrap_up(call, "expire", now)
+
+    def _noted(self, event: ev.Event, now: float) -> None:
+        """The journal has it; nothing else is to be done."""
+
+    def _pbx_back(self, event: ev.PbxBack, now: float) -> None:
+        if event.restarted:
+            for call in self.calls.values():
+                call.lost = call.caller
+
+    def _took_over(self, event: ev.TookOver, now: float) -> None:
+        """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
+        for call in self.calls.values():
+            again = call.ask_again(now)
+            if again is not None:
+                self._emit(call, again)
+                self.set_wait(call)
+        for state in self.acd.states():
+            if state["desk"]:
+                self.acd.desk(state["id"], False, now)
+                self.timers.set(f"agent:{state['id']}", "desk", now + DESK_GRACE)
+        self._settle = True
+
+    def _found(self, event: ev.CallFound, now: float) -> None:
+        """A call of ours lives after a gap: issue what was ordered and is not so."""
+        call = self.calls.get(event.call)
+        if call is None or not call.caller:
+            return
+        self._touch(call)
+        if call.answered and not event.up:
+            self._emit(call, do.Answer(call.id))
+        if call.leaving:
+            self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, "callwright-fallback"))
+        elif call.phase == OFFERED and call.offer:
+            self._find_leg(call, call.offer, event, now)
+        elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
+            joined = call.offer.leg in event.bridged
+            self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
+        elif call.phase == QUEUED or call.music:
+            self._emit(call, do.StartMusic(call.id))
+        self._run(call, now, lambda: call.feed(event, now))
+
+    def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
+        self._emit(call, do.StartMusic(call.id))
+        state = event.legs.get(offer.leg) if offer.leg else None
+        if offer.leg and state in (None, "down"):
+            self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
+            self._offer_failed(call, "failed", now)
+
+    # ---- small things --------------------------------------------------------------------------------------------------
+
+    def card(self, call: Call) -> dict[str, Any]:
+        """What the agent is shown of a call: the very record that the flow used."""
+        spaces: dict[str, dict[str, Any]] = {}
+        for name, value in call.vars.items():
+            space, _, key = name.partition(".")
+            spaces.setdefault(space, {})[key] = value
+        place = call.place
+        queue = self.book.queues[place.queue] if place else None
+        contact = spaces.pop("contact", {})
+        return {
+            "call": call.id,
+            "queue": place.queue if place else "",
+            "queue_title": (queue.title or queue.name) if queue else "",
+            "skills": dict(place.skills) if place else {},
+            "tier": contact.get("tier", ""),
+            "caller": call.ani,
+            "name": call.name,
+            "contact": contact if contact.get("found") else {},
+            "reference": (place.attach if place else {}).get("reference", ""),
+            "attached": dict(place.attach) if place else {},
+            "vars": spaces.get("vars", {}),
+            "first_enqueue": place.first if place else 0.0,
+            "flow": call.flow.program.flow,
+            "wrap_up": queue.wrap_up if queue else 0.0,
+        }
+
+    def _with_leg(self, call_id: str, leg: str) -> Call | None:
+        call = self.calls.get(call_id)
+        if call is None or call.offer is None or call.offer.leg != leg:
+            self.ignored["leg of no offer"] += 1
+            return None
+        return call
+
+    def _emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
+        self._out.append(thing)
+        self._touch(call)
+
+    def _touch(self, call: Call) -> None:
+        if self._touched.calls.get(call.id, call) is not None:
+            self._touched.calls[call.id] = call
+
+    def _forget_when_done(self, call: Call) -> None:
+        if not call.caller and not call.wrapping and call.id in self.calls:
+            del self.calls[call.id]
+            self.timers.cancel_all(call.id)
+            self._touched.calls[call.id] = None
+
+    def set_wait(self, call: Call) -> None:
+        """Keep the one deadline of the flow's open wait."""
+        self.timers.cancel_prefixed(call.id, "wait ")
+        if call.deadline is not None:
+            self.timers.set(call.id, f"wait {call.waits}", call.deadline)
+
+    def _mint(self, call: Call, kind: str) -> str:
+        """A new id for a thing of the centre's; the flow's ids have a counter of their own, which is driven again."""
+        call.minted_by_centre += 1
+        return f"{call.id}-{kind}{call.minted_by_centre}"
+
+    def _queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
+        if call.place:
+            name = self.book.agents[agent].name if agent in self.book.agents else agent
+            self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+
+
+_VERBS = {"failed": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
+
+
+def waiting_of(call: Call) -> Waiting:
+    assert call.place is not None
+    return Waiting(call.id, call.place.queue, call.place.skills, call.place.first, call.place.credit)
+
+
+def _outcome(call: Call, waiting: bool) -> str:
+    if call.lost:
+        return "lost_media_server"
+    if call.leaving == "release":
+        return "released"
+    if waiting:
+        return "abandoned"
+    if call.connected:
+        return "answered"
+    return "self_service" if call.leaving else "hung_up"
+
+
+def live_view(call: Call) -> LiveCall:
+    """What of one call the PBX adapter has to look for."""
+    legs = {}
+    if call.offer and call.offer.leg and call.phase in (OFFERED, TALKING):
+        legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, (call.playing,) if call.playing else ())

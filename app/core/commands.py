@@ -1,0 +1,221 @@
+"""Orders: what the core wants done, in the imperative, each frozen.
+
+The engine journals them with the event that caused them and carries them out after the commit. Adapters never answer a
+command; what comes of it comes back as an event. Ids of ours (`<call>-<kind><n>`) are chosen here, before anything is asked
+of Asterisk, so that no answer can race its event.
+
+`repeatable` says that carrying the command out twice does no harm, so that it may go out while the store cannot be
+written; `outward` that it has an effect outside the PBX, before which the commit is made durable (FULL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order about one call."""
+
+    call: str
+    repeatable: ClassVar[bool] = True
+    outward: ClassVar[bool] = False
+
+
+# ---- for the PBX ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Command):
+    """Answer the caller's channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Play(Command):
+    """Play media to the caller, one after another, under one id.
+
+    Each item is `text:<words to speak>`, `sound:<recording>`, `digits:<0-9*#>`, `number:<n>` or `characters:<text>`.
+    Answered by `PlaybackEnded` in every case.
+    """
+
+    playback: str
+    media: tuple[str, ...]
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlay(Command):
+    """Stop a playback; it then ends as usual. One that has ended is silence."""
+
+    playback: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartMusic(Command):
+    """Music on hold for the caller, until `StopMusic` or a conversation."""
+
+    music: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class StopMusic(Command):
+    """No more music for the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPlace(Command):
+    """Write the caller's place on the channel itself, as `CW_*` variables, so that the fallback can keep it without us.
+
+    `first` is the first enqueue time in epoch seconds, `priority` the credit in seconds.
+    """
+
+    queue: str
+    first: float
+    priority: float
+
+
+@dataclass(frozen=True, slots=True)
+class RingAgent(Command):
+    """Create a leg, join it to the caller's bridge (made when it is not there), and dial it.
+
+    `endpoint` is a phone by its name in the agents' file, never a dial string. `seconds` is how long it may ring.
+    Answered by `LegRinging`, `LegAnswered`, and in every case at last `LegEnded`.
+    """
+
+    repeatable: ClassVar[bool] = False
+    leg: str
+    bridge: str
+    endpoint: str
+    seconds: float
+    ani: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinBridge(Command):
+    """Put the caller and a leg into a bridge (after a take-over found one of them outside)."""
+
+    bridge: str
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Talk(Command):
+    """The agent has answered: stop whatever the caller still hears besides the agent."""
+
+    bridge: str
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCaller(Command):
+    """Music for the caller while the agent is away from the conversation."""
+
+    bridge: str
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeCaller(Command):
+    """Back from hold."""
+
+    bridge: str
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpLeg(Command):
+    """End a leg, ringing or up. One that has gone is silence."""
+
+    leg: str
+    cause: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp(Command):
+    """End the caller's channel. One that has gone is silence."""
+
+    cause: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Command):
+    """Give the caller back to the dialplan, with `CW_*` variables of ours. Answered by `CallerLeft`."""
+
+    context: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DropBridge(Command):
+    """Destroy a bridge of ours, after its channels have left. One that has gone is silence."""
+
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnCaller(Command):
+    """Ask AMI to redirect a caller of ours from the fallback back into the application. `channel` is its name there."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLog(Command):
+    """One line of Asterisk's queue_log: `event` in its own vocabulary (ENTERQUEUE, CONNECT, ...)."""
+
+    repeatable: ClassVar[bool] = False
+    uniqueid: str
+    queue: str
+    agent: str
+    event: str
+    values: tuple[str, ...] = ()
+
+
+# ---- for the outside --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartAction(Command):
+    """Begin a described method of another system. Answered by `ActionSucceeded` or `ActionFailed` in `budget` seconds."""
+
+    request: str
+    action: str
+    params: Mapping[str, Any]
+    budget: float = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class SendMail(Command):
+    """Send one message, already rendered; `request` becomes its Message-ID. Answered by `MailSent` or `MailFailed`."""
+
+    repeatable: ClassVar[bool] = False
+    outward: ClassVar[bool] = True
+    request: str
+    to: str
+    subject: str
+    body: str
+    budget: float = 8.0
+
+
+# ---- for the agents' desks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pop(Command):
+    """Show an offer with its record on the agent's screen. Answered by `DeskAcknowledged`, if a desk is there."""
+
+    agent: str
+    offer: str
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawPop(Command):
+    """The offer is off; `reason` is what the agent is told."""
+
+    agent: str
+    offer: str
+    reason: str

@@ -1,0 +1,290 @@
+"""Facts: what happened, in the past tense, each frozen.
+
+An event is the only way into the core (`Center.handle(event, now)`). Adapters make them; the engine journals them in the
+order it handled them, and a replay feeds the same ones again. Fields hold plain JSON values only, so that a record in the
+journal is the event and nothing else (`app.core.record` packs and unpacks them).
+
+Times inside an event are seconds since the epoch on the engine's clock. Causes are Q.850 numbers (16 Normal Clearing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Json: TypeAlias = Any
+NO_VALUES: Mapping[str, Json] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Anything that happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent(Event):
+    """Something that happened to one call; `call` is our own random id (32 hex digits), minted by the PBX adapter."""
+
+    call: str
+
+
+# ---- the PBX: the caller's own channel -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived(CallEvent):
+    """A caller's channel entered the application.
+
+    `channel` is Asterisk's id of it; `up` says that it is answered already (it came back from the fallback, or we missed
+    its arrival). `returning` holds what the fallback kept for us: `queue`, `first_enqueue` (epoch seconds), `priority`.
+    """
+
+    channel: str
+    ani: str = ""
+    name: str = ""
+    dnis: str = ""
+    uniqueid: str = ""
+    linkedid: str = ""
+    up: bool = False
+    returning: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLeft(CallEvent):
+    """The caller's channel is no longer ours: hung up by either side, or continued in the dialplan. Comes once."""
+
+    cause: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed(CallEvent):
+    """One DTMF key of the caller: one of `0-9*#ABCD`."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded(CallEvent):
+    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played."""
+
+    playback: str
+    ok: bool = True
+
+
+# ---- the PBX: legs to agents ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LegRinging(CallEvent):
+    """The agent's phone rings (180 or 183)."""
+
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class LegAnswered(CallEvent):
+    """The agent's phone was answered; the leg was in the caller's bridge before, so they hear each other already."""
+
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded(CallEvent):
+    """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us."""
+
+    leg: str
+    cause: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused(CallEvent):
+    """The PBX refused a command of ours for good (not a 404 on something that has gone, which is silence)."""
+
+    command: str
+    ref: str
+    reason: str
+
+
+# ---- the PBX: the link ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PbxLost(Event):
+    """The event link to Asterisk broke or went silent. Calls may well be up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PbxBack(Event):
+    """The link is up again. `restarted` says that Asterisk itself began anew, so that no earlier call can be alive."""
+
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallFound(CallEvent):
+    """Reconciliation met a live call of ours; comes after the events that it inferred for that call.
+
+    `up`: the caller's channel is answered. `bridge`: the id of the bridge the caller is in, or "". `legs`: ids of ours
+    that are alive, each "down", "ringing" or "up". `bridged`: those of them in the caller's bridge. `playbacks`: ids of ours still playing.
+    """
+
+    up: bool
+    bridge: str = ""
+    legs: Mapping[str, str] = field(default_factory=dict)
+    bridged: tuple[str, ...] = ()
+    playbacks: tuple[str, ...] = ()
+
+
+# ---- actions, mail, sessions ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSucceeded(CallEvent):
+    """An action's answer, already reduced to the typed response attributes it declares."""
+
+    request: str
+    values: Mapping[str, Json]
+    ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed(CallEvent):
+    """An action failed. `reason` is one of: timeout, refused, status, malformed, too_big, breaker_open, busy, guard, bad_request."""
+
+    request: str
+    reason: str
+    detail: str = ""
+    ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MailSent(CallEvent):
+    """The mail server took the message."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailFailed(CallEvent):
+    """The mail server refused the message, or could not be reached."""
+
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWritten(CallEvent):
+    """Another system wrote variables (flat, under `ivr`) into a live call."""
+
+    values: Mapping[str, Json]
+    by: str = ""
+
+
+# ---- agents -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent(Event):
+    """Something that happened to one agent."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSignedIn(AgentEvent):
+    """The agent signed in at a desk."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSignedOut(AgentEvent):
+    """The agent signed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBecameReady(AgentEvent):
+    """The agent asked for work."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBecameNotReady(AgentEvent):
+    """The agent wants no more work, for a reason."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFinishedWrapUp(AgentEvent):
+    """The agent completed the work after a call."""
+
+    call: str
+    disposition: str = ""
+    remarks: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRejected(AgentEvent):
+    """The agent declined an offer at the desk."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHungUp(AgentEvent):
+    """The agent ended the conversation at the desk."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeskAcknowledged(AgentEvent):
+    """The desk shows the pop of this call's offer."""
+
+    call: str
+    offer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeskFound(AgentEvent):
+    """A desk of the agent is connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeskLost(AgentEvent):
+    """No desk of the agent is connected any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPhoneChanged(AgentEvent):
+    """The agent's phone: reachable (registered and answering), and in use by anything at all."""
+
+    reachable: bool
+    in_use: bool = False
+
+
+# ---- ourselves --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(Event):
+    """A deadline of the core has passed. `owner` is a call's id, `agent:<id>` or "" (the centre); `timer` is the core's name for it."""
+
+    owner: str
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver(Event):
+    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything."""
+
+    last: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed(CallEvent):
+    """Something in the handling of one call raised; the call takes its error exit."""
+
+    error: str

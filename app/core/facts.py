@@ -1,0 +1,147 @@
+"""What the core itself brought about: steps entered, calls queued, agents changed.
+
+Facts are derived, never fed in; they are journaled between the event that caused them and its commands, and are what a
+timeline, the boards, queue_log and the reports are folded from. Those that a flow step waits for (`Outcome`) are fed to it again
+when it is driven anew after a take-over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something the core brought about."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBegan(Fact):
+    """The call runs this version of a flow to its end."""
+
+    flow: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEntered(Fact):
+    """The flow entered a step; `n` counts the steps of this call."""
+
+    step: str
+    kind: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepLeft(Fact):
+    """The flow left a step by one of its exits."""
+
+    step: str
+    exit: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSet(Fact):
+    """A step stored a value under a name; `value` is masked where the flow says so."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Queued(Fact):
+    """The call waits in a queue. `credit` seconds move it forward (or back), `first` is its first enqueue time."""
+
+    queue: str
+    skills: Mapping[str, int]
+    credit: float
+    first: float
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offered(Fact):
+    """The call is reserved for one agent; `decision` is the record of what the ACD saw."""
+
+    agent: str
+    offer: str
+    decision: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferEnded(Fact):
+    """The offer came to nothing: `no_answer`, `busy`, `rejected`, `unreachable`, `withdrawn`, `failed`."""
+
+    agent: str
+    offer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Fact):
+    """Caller and agent talk. `waited` is seconds since the first enqueue."""
+
+    agent: str
+    offer: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class TalkEnded(Fact):
+    """The conversation is over; `by` is `caller`, `agent` or `lost`. `talked` is in seconds."""
+
+    agent: str
+    by: str
+    talked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Fact):
+    """What a `queue` step learns: `talked`, `no_agents`, `too_long`, `withdrawn`."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded(Fact):
+    """The call is over, once.
+
+    `outcome` is one of `answered` (an agent talked to the caller), `abandoned` (left while waiting for one), `self_service`
+    (the flow said goodbye), `hung_up` (left before either), `released` (back to the dialplan), `lost_media_server`.
+    """
+
+    outcome: str
+    cause: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WrapUpEnded(Fact):
+    """The agent's work after the call is done, by button or by deadline."""
+
+    agent: str
+    disposition: str
+    remarks: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChanged(Fact):
+    """An agent's presence or work changed; `call` is "" where no call is concerned."""
+
+    agent: str
+    presence: str
+    work: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed(Fact):
+    """Something that a person who reads the call's timeline should see."""
+
+    what: str
+    detail: str = ""

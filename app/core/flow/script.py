@@ -1,0 +1,155 @@
+"""What steps are made of: waiting, playing, collecting, as generators that read from top to bottom.
+
+A script yields a `Command` (or an `Order` to the centre) to have it done, and a `Wait` for the only kind of pause; it is
+sent the event that ended the wait, or None when its seconds were over. A script asks nobody for the time: `call.now` is the
+time of the event being handled. Keys are kept by the call in the order they came, whether or not anyone waits for
+them (type-ahead); a script takes them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.core.commands import Answer, Command, Play, StopPlay
+from app.core.events import DigitPressed, Event, PlaybackEnded
+
+if TYPE_CHECKING:
+    from app.core.call import Call
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for an event of one of `kinds`, for at most `seconds` (None: as long as it takes)."""
+
+    kinds: tuple[type[Any], ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Something a step asks of the centre itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue(Order):
+    """Put the call into a queue; an `Outcome` fact tells how that ended."""
+
+    queue: str
+    skills: dict[str, int]
+    place: str
+    attach: dict[str, str]
+    max_wait: float | None
+
+
+Script = Generator[Command | Wait | Order, Any, T]
+
+SECONDS_A_CHARACTER = 0.12
+PLAY_GRACE = 5.0
+MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
+
+
+def longest(media: tuple[str, ...]) -> float:
+    """Seconds after which a playback is given up, since Asterisk does not always report a failed one."""
+    return PLAY_GRACE + sum(2.0 + SECONDS_A_CHARACTER * len(item) for item in media)
+
+
+def shortest(media: tuple[str, ...]) -> float:
+    """Seconds that playing this takes at the very least."""
+    return sum(0.03 * len(item) for item in media if item.startswith("text:"))
+
+
+def answer(call: Call) -> Script[None]:
+    """Answer the call, unless it is answered."""
+    if not call.answered:
+        yield Answer(call.id)
+
+
+def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Script[bool]:
+    """Play to the end, or to the first key where that may barge in; whether it was played to its end."""
+    yield from answer(call)
+    if not media:
+        return True
+    if barge_in and call.keys:
+        return False
+    playback = call.mint("pb")
+    yield Play(call.id, playback, media, call.language)
+    kinds = (PlaybackEnded, DigitPressed) if barge_in else (PlaybackEnded,)
+    until = call.now + longest(media)
+    while True:
+        event = yield Wait(kinds, until - call.now)
+        if isinstance(event, DigitPressed):
+            yield StopPlay(call.id, playback)
+            return False
+        if event is None or event.playback == playback:
+            return event is not None
+
+
+def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float) -> Script[Event | None]:
+    """Wait for an event until a time, with phrases to listen to; the one being spoken is finished before this returns.
+
+    Past `until`, or past the last phrase, the rest of the wait has music under it (the caller never hears dead air).
+    """
+    yield from answer(call)
+    found: Event | None = None
+    music = False
+    for phrase in phrases:
+        playback = call.mint("pb")
+        yield Play(call.id, playback, (phrase,), call.language)
+        give_up = call.now + longest((phrase,))
+        while True:
+            event = yield Wait((PlaybackEnded, *kinds), give_up - call.now)
+            if event is None or (isinstance(event, PlaybackEnded) and event.playback == playback):
+                break
+            if not isinstance(event, PlaybackEnded):
+                found = event
+        if found or call.now >= until:
+            return found
+    while found is None and call.now < until:
+        if not music:
+            yield call.music_on()
+            music = True
+        found = yield Wait(kinds, until - call.now)
+        if found is None:
+            break
+    if music:
+        yield call.music_off()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What keys are wanted: exactly `length`, ended early by `terminator` (then it is no match)."""
+
+    length: int
+    terminator: str
+    first: float
+    between: float
+    total: float
+
+
+def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[str, str]]:
+    """One try: play the prompt and take keys. Gives `(match | no_match | no_input, keys)`."""
+    yield from play(call, prompt, barge_in=True)
+    began = call.now
+    got = ""
+    while True:
+        while call.keys:
+            key = call.take_key()
+            if wanted.terminator and key == wanted.terminator:
+                if got:
+                    return (MATCH if len(got) == wanted.length else NO_MATCH), got
+                continue
+            if key in "ABCD":
+                continue
+            got += key
+            if len(got) == wanted.length:
+                call.swallow = wanted.terminator
+                return (MATCH if got.isdigit() else NO_MATCH), got
+        patience = min(wanted.between if got else wanted.first, began + wanted.total - call.now)
+        event = yield Wait((DigitPressed,), max(patience, 0.0))
+        if event is None:
+            return (NO_MATCH if got else NO_INPUT), got

@@ -1,0 +1,162 @@
+"""The steps of a flow: one generator for each kind, from entry to the name of the exit it takes.
+
+`STEPS` maps the kind in the file to its generator. A step reads its node, yields what it wants done, and returns an exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from app.core import commands, facts
+from app.core.events import ActionFailed, ActionSucceeded, MailFailed, MailSent
+from app.core.flow import program as nodes
+from app.core.flow.conditions import ConditionFailed
+from app.core.flow.script import MATCH, NO_MATCH, Enqueue, Keys, Script, Wait, answer, collect, mask, play
+
+if TYPE_CHECKING:
+    from app.core.call import Call
+
+MAX_SKILLS = 5
+_ANSWERS = (ActionSucceeded, ActionFailed)
+
+
+def say(call: Call, node: nodes.Say) -> Script[str]:
+    if not (node.once and node.prompt in call.heard):
+        call.heard.add(node.prompt)
+        yield from play(call, call.prompt(node.prompt), barge_in=node.barge_in)
+    return "done"
+
+
+def lookup(call: Call, node: nodes.Lookup) -> Script[str]:
+    call.set(f"{node.into}.found", False)
+    if node.unless and call.test(node.unless):
+        return "none"
+    result = yield from _ask(call, node, node.ring)
+    if not isinstance(result, ActionSucceeded):
+        return "failed"
+    count = int(result.values.get("count", 0))
+    call.set(f"{node.into}.count", count)
+    if count != 1:
+        return "many" if count else "none"
+    call.keep(node.into, result.values)
+    call.set(f"{node.into}.found", True)
+    return "found"
+
+
+def act(call: Call, node: nodes.Act) -> Script[str]:
+    result = yield from _ask(call, node, 0.0)
+    if not isinstance(result, ActionSucceeded):
+        return "failed"
+    call.keep(node.into, result.values)
+    return "done"
+
+
+def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]:
+    """Start the node's action and wait for its answer: ringing first, then with phrases or music, never past the budget."""
+    request = call.mint("rq")
+    parameters = {name: call.fill(text) for name, text in node.parameters.items()}
+    until = call.now + node.budget
+    yield commands.StartAction(call.id, request, node.action, parameters, node.budget)
+    if not call.answered and ring > 0:
+        result = yield Wait(_ANSWERS, min(ring, node.budget))
+        if result is not None:
+            return result
+    phrases: tuple[str, ...] = ()
+    if node.mask and node.mask not in call.heard:
+        call.heard.add(node.mask)
+        phrases = call.prompt(node.mask)
+    elif call.answered:
+        quick = yield Wait(_ANSWERS, min(QUIET, until - call.now))
+        if quick is not None:
+            return quick
+    return (yield from mask(call, phrases, _ANSWERS, until))
+
+
+QUIET = 0.5
+"""Seconds a caller may wait without a sound before music begins."""
+
+
+def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
+    wanted = Keys(node.length, node.terminator, node.first_key, node.between_keys, node.total)
+    prompt = call.prompt(node.prompt)
+    outcome, value = "", ""
+    for _ in range(node.tries):
+        outcome, value = yield from collect(call, wanted, prompt)
+        if outcome == MATCH:
+            call.set(f"vars.{node.into}", value)
+            return MATCH
+        prompt = call.prompt(node.retry_no_match if outcome == NO_MATCH else node.retry_no_input)
+    return outcome
+
+
+def menu(call: Call, node: nodes.Menu) -> Script[str]:
+    wanted = Keys(1, "", node.first_key, node.first_key, node.first_key)
+    prompt = call.prompt(node.prompt)
+    outcome = ""
+    for _ in range(node.tries):
+        outcome, key = yield from collect(call, wanted, prompt)
+        if key in node.choices:
+            return f"key {key}"
+        outcome = NO_MATCH if key else outcome
+        prompt = call.prompt(node.retry_no_match if key else node.retry_no_input)
+    return outcome
+
+
+def switch(call: Call, node: nodes.Switch) -> Script[str]:
+    for condition in node.cases:
+        try:
+            if call.test(condition):
+                return f"case {condition}"
+        except ConditionFailed as error:
+            call.note(facts.Noticed(call.id, "condition failed", str(error)))
+            return "failed"
+    return "otherwise"
+    yield  # a switch never waits, but it is a generator like every step
+
+
+def set_values(call: Call, node: nodes.Set) -> Script[str]:
+    for name, text in node.values.items():
+        call.set(f"vars.{name}", call.fill(text))
+    return "done"
+    yield
+
+
+def queue(call: Call, node: nodes.Queue) -> Script[str]:
+    skills = dict(node.skills)
+    if node.skills_from:
+        asked = call.vars.get(node.skills_from)
+        if isinstance(asked, dict):
+            skills = {**{str(k): int(v) for k, v in asked.items()}, **skills}
+    if len(skills) > MAX_SKILLS:
+        call.note(facts.Noticed(call.id, "too many skills", f"{len(skills)} asked for, {MAX_SKILLS} at most"))
+        return "failed"
+    attach = {name: call.fill_or_empty(text) for name, text in node.attach.items()}
+    yield from answer(call)
+    yield Enqueue(node.queue, skills, node.place, attach, node.max_wait)
+    ended = yield Wait((facts.Outcome,), None)
+    return str(ended.outcome)
+
+
+def email(call: Call, node: nodes.Email) -> Script[str]:
+    to = call.fill_or_empty(node.to).strip()
+    if not to:
+        return "failed"
+    request = call.mint("ml")
+    yield commands.SendMail(call.id, request, to, call.fill(node.subject), call.fill(node.body), node.budget)
+    until = call.now + node.budget + 0.5
+    result = yield from mask(call, call.prompt(node.mask) if node.mask else (), (MailSent, MailFailed), until)
+    return "sent" if isinstance(result, MailSent) else "failed"
+
+
+STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
+    "say": say,
+    "lookup": lookup,
+    "action": act,
+    "collect": collect_keys,
+    "menu": menu,
+    "switch": switch,
+    "set": set_values,
+    "queue": queue,
+    "email": email,
+}

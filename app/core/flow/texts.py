@@ -1,0 +1,58 @@
+"""Texts: templates an administrator wrote, filled with values that anybody may have sent.
+
+Jinja's immutable sandbox with strict names and no loops. A value is only ever a value: it is never read as a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_TEXT = 4_000
+_LOOPS = ("for", "macro", "call", "include", "import", "extends", "block", "filter", "set")
+_ENV = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+_ENV.globals.clear()
+
+
+class BadText(ValueError):
+    """A template that cannot be used, or not with these values."""
+
+
+@lru_cache(maxsize=4096)
+def compiled(template: str) -> jinja2.Template | None:
+    """The template compiled, or None where there is nothing to fill in; raises `BadText`."""
+    if "{{" not in template and "{%" not in template:
+        return None
+    try:
+        tag = False
+        for _, kind, value in _ENV.lex(template):
+            if tag and kind == "name" and value in _LOOPS:
+                raise BadText(f"{template!r}: {value!r} cannot be used in a text")
+            tag = kind == "block_begin" or (tag and kind == "whitespace")
+        return _ENV.from_string(template)
+    except jinja2.TemplateError as error:
+        raise BadText(f"{template!r}: {error}") from None
+
+
+def fill(template: str, scope: Mapping[str, Any]) -> str:
+    """The text with `scope`'s values, of at most 4,000 characters; raises `BadText` where a name has no value."""
+    ready = compiled(template)
+    if ready is None:
+        return template
+    try:
+        return ready.render(scope)[:MAX_TEXT]
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise BadText(f"{template!r}: {error}") from None
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{"contact.name": 1}` as `{"contact": {"name": 1}}`, the form in which texts see the variables."""
+    out: dict[str, dict[str, Any]] = {}
+    for name, value in flat.items():
+        space, _, key = name.partition(".")
+        out.setdefault(space, {})[key] = value
+    return out

@@ -1,0 +1,53 @@
+"""Events, commands and facts as plain JSON values and back: the form in which the journal keeps them.
+
+A record is `[type name, {field: value}]`, fields at their default left out. Tuples come back as tuples. A type that this
+version does not know raises `UnknownRecord`, with its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from app.core import commands, events, facts
+
+_MODULES = (events, commands, facts)
+TYPES: dict[str, type[Any]] = {
+    name: kind for module in _MODULES for name, kind in vars(module).items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+}
+
+
+class UnknownRecord(ValueError):
+    """A record names a type that this version does not have."""
+
+
+def _plan(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
+    plan = []
+    for f in dataclasses.fields(kind):
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        plan.append((f.name, default, str(f.type).startswith("tuple")))
+    return tuple(plan)
+
+
+_FIELDS = {kind: _plan(kind) for kind in TYPES.values()}
+
+
+def pack(thing: Any) -> list[Any]:
+    """`[type name, {field: value}]` of an event, command or fact."""
+    kind = type(thing)
+    values = {}
+    for name, default, _ in _FIELDS[kind]:
+        value = getattr(thing, name)
+        if value != default or default is dataclasses.MISSING:
+            values[name] = value
+    return [kind.__name__, values]
+
+
+def unpack(record: list[Any]) -> Any:
+    """The event, command or fact that `pack` made the record of."""
+    name, values = record
+    kind = TYPES.get(name)
+    if kind is None:
+        raise UnknownRecord(name)
+    tuples = {n: tuple(values[n]) for n, _, is_tuple in _FIELDS[kind] if is_tuple and n in values}
+    return kind(**{**values, **tuples})

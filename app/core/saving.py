@@ -1,0 +1,136 @@
+"""A call and the whole centre as plain JSON values, and back: the live rows of the store.
+
+A call's row holds what is believed of it now, its deadlines, and the state at the entry of its open step. Restoring drives
+that step again with the events journaled since. Where the flow's file has changed meanwhile, or the step does not come out
+where it stood, the call takes its flow's error exit instead of guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from app.core import events as ev
+from app.core import facts
+from app.core.call import FLOW, OFFERED, QUEUED, Call, Offer, Place
+from app.core.center import NO_FLOW, Center, waiting_of
+
+_NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
+_PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
+_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "playing", "played_at", "asked")
+_CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
+FED = (
+    ev.DigitPressed,
+    ev.PlaybackEnded,
+    ev.ActionSucceeded,
+    ev.ActionFailed,
+    ev.MailSent,
+    ev.MailFailed,
+    ev.SessionWritten,
+    ev.CallFound,
+    facts.Outcome,
+)
+"""What reaches a call's flow, besides the deadlines of its waits."""
+
+
+def dump_call(center: Center, call: Call) -> dict[str, Any]:
+    """One call's live row."""
+    row = {name: getattr(call, name) for name in _CENTRE_OWNS}
+    return {
+        **row,
+        "flow": call.flow.program.flow,
+        "version": call.flow.program.version,
+        "place": None if call.place is None else asdict(call.place),
+        "offer": None if call.offer is None else asdict(call.offer),
+        "entry": call.entry,
+        "check": [call.step, call.steps, call.waits, call.minted],
+        "timers": center.timers.of(call.id),
+    }
+
+
+def history_row(call: Call) -> dict[str, Any]:
+    """What stays of a call that is over."""
+    return {
+        "call": call.id,
+        "flow": call.flow.program.flow,
+        "version": call.flow.program.version,
+        "process": call.flow.program.process,
+        "queue": call.place.queue if call.place else "",
+        "agent": call.served_by,
+        "outcome": call.outcome,
+        "cause": call.cause,
+        "arrived": call.arrived,
+        "answered": call.answered,
+        "connected": call.connected,
+        "ended": call.ended,
+        "waited": call.waited,
+        "talked": call.talked,
+        "wrap_up": 0.0,
+        "disposition": call.disposition,
+        "remarks": call.remarks,
+        "ani": call.ani,
+        "dnis": call.dnis,
+        "uniqueid": call.uniqueid,
+        "linkedid": call.linkedid,
+        "contact": str(call.vars.get("contact.id", "")),
+    }
+
+
+def restore(
+    center: Center,
+    live: Mapping[str, Mapping[str, Any]],
+    agents: Mapping[str, Mapping[str, Any]],
+    journal: Mapping[str, Iterable[tuple[float, Any]]],
+    now: float,
+) -> list[tuple[str, str]]:
+    """Bring the centre back from its rows. `journal` has for each call its (time, event or fact) pairs in order.
+
+    Gives the calls that could not be brought back to their step, with the reason; the engine sends those to their error exit.
+    One that waits for an agent or talks goes on doing so all the same, and takes that exit afterwards.
+    """
+    for agent, row in agents.items():
+        if agent in center.book.agents:
+            center.acd.load_agent(agent, dict(row))
+    trouble = []
+    for call_id, row in live.items():
+        call, problem = _restore_call(center, row, [pair for pair in journal.get(call_id, ()) if _fed(pair[1])])
+        center.calls[call_id] = call
+        for name, at in row["timers"].items():
+            if not name.startswith("wait "):
+                center.timers.set(call_id, name, at)
+        center.set_wait(call)
+        if problem and call.phase == FLOW:
+            trouble.append((call_id, problem))
+    queued = [call for call in center.calls.values() if call.phase in (QUEUED, OFFERED)]
+    center.acd.restore([waiting_of(call) for call in queued], [call.id for call in queued if call.phase == OFFERED])
+    return trouble
+
+
+def _fed(thing: Any) -> bool:
+    return isinstance(thing, FED) or (isinstance(thing, ev.TimerFired) and thing.timer.startswith("wait "))
+
+
+def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float, Any]]) -> tuple[Call, str]:
+    flow = center.book.version(row["flow"], row["version"])
+    problem = "" if flow else f"version {row['version']} of flow {row['flow']} is not there any more"
+    if flow is None:
+        flow = next((f for f in center.book.flows.values() if f.program.flow == row["flow"]), None) or NO_FLOW
+    call = Call(row["id"], row["channel"], flow)
+    entry = row["entry"]
+    if not problem and entry and row["caller"] and not row["leaving"]:
+        try:
+            call.drive_again(entry, fed[entry["events"] :])
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+    else:
+        call.vars = dict(entry.get("vars", {}))
+        call.step, call.entry = entry.get("step", ""), dict(entry)
+    stands = [call.step, call.steps, call.waits, call.minted]
+    if not problem and row["caller"] and not row["leaving"] and stands != row["check"]:
+        problem = f"the step came out at {stands}, not at {row['check']}"
+    for name in _CENTRE_OWNS:
+        setattr(call, name, row[name])
+    call.place = Place(**row["place"]) if row["place"] else None
+    call.offer = Offer(**row["offer"]) if row["offer"] else None
+    return call, problem

@@ -1,0 +1,172 @@
+"""Reading a project's files into what the core runs: queues, agents, and the flow of each dialled number.
+
+A project is a folder: `centre.yaml` (queues and agents), `flows/*.yaml`, `actions/*.yaml` (read elsewhere; here only the types of
+their attributes are needed). Every mistake in every file is reported at once, each with file, line, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.core.acd import AgentDef, QueueDef, Relax
+from app.core.center import Book
+from app.core.flow.compiled import BadProgram, Compiled, compile_program
+from app.core.flow.program import Program
+from app.publish.yamlfile import Document, Place, YamlError, read_yaml
+
+Level = Annotated[int, Field(ge=1, le=10)]
+Seconds = Annotated[float, Field(gt=0, le=14_400)]
+AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+
+
+class ProjectError(ValueError):
+    """A project that cannot be used; `problems` has a line for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Part(BaseModel):
+    """Nothing but the declared keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RelaxFile(Part):
+    """After `after` seconds ask at most `level` of `skill`; 0 drops it."""
+
+    after: Seconds
+    skill: str
+    level: Annotated[int, Field(ge=0, le=10)] = 0
+
+
+class QueueFile(Part):
+    """A queue as the file has it. Times in seconds."""
+
+    title: str = ""
+    music: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "default"
+    ring: Seconds = 15.0
+    wrap_up: Annotated[float, Field(ge=0, le=14_400)] = 30.0
+    max_wait: Seconds = 600.0
+    relax: tuple[RelaxFile, ...] = ()
+
+
+class AgentFile(Part):
+    """An agent as the file has it. `phone` is the name of a phone in Asterisk, the agent's id unless said otherwise."""
+
+    name: str
+    queues: Annotated[tuple[str, ...], Field(min_length=1)]
+    skills: dict[str, Level] = {}
+    phone: AgentId | None = None
+    wrap_up: Annotated[float, Field(ge=0, le=14_400)] | None = None
+    pin: str | None = None
+
+
+class CentreFile(Part):
+    """`centre.yaml`."""
+
+    queues: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")], QueueFile]
+    agents: dict[AgentId, AgentFile]
+
+
+def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
+    """What the project's files say. `outputs`: for each action the CEL types of its attributes. Raises `ProjectError`."""
+    centre = load_centre(project)
+    queues = {
+        name: QueueDef(name, q.title, q.music, q.ring, q.wrap_up, q.max_wait, tuple(Relax(r.after, r.skill, r.level) for r in q.relax))
+        for name, q in centre.queues.items()
+    }
+    agents = {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
+    problems: list[str] = []
+    flows: dict[str, Compiled] = {}
+    for path in sorted((project / "flows").glob("*.yaml")):
+        try:
+            compiled = load_flow(path, outputs, queues)
+        except ProjectError as error:
+            problems += error.problems
+            continue
+        for number in compiled.program.dnis:
+            if number in flows:
+                problems.append(f"{path}: the number {number} belongs to flow {flows[number].program.flow!r} already")
+            flows[number] = compiled
+    if problems:
+        raise ProjectError(problems)
+    return Book(flows, queues, agents)
+
+
+def load_centre(project: Path) -> CentreFile:
+    """Queues and agents; raises `ProjectError`."""
+    path = project / "centre.yaml"
+    document = _read(path)
+    centre: CentreFile = _validated(path, document, CentreFile, document.content)
+    problems = [
+        f"{path}:{document.line(('agents', id_, 'queues'))}: agents.{id_}.queues: there is no queue {queue!r}"
+        for id_, agent in centre.agents.items()
+        for queue in agent.queues
+        if queue not in centre.queues
+    ]
+    if problems:
+        raise ProjectError(problems)
+    return centre
+
+
+def load_flow(path: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object]) -> Compiled:
+    """One flow file, validated, checked and compiled; raises `ProjectError`."""
+    document = _read(path)
+    content = document.content
+    if isinstance(content, dict) and "outputs" in content:
+        raise ProjectError([f"{path}:{document.line(('outputs',))}: outputs: comes from the action files and cannot be given here"])
+    if isinstance(content, dict):
+        content = {**content, "outputs": {name: dict(types) for name, types in outputs.items() if name in _asked(content)}}
+    program: Program = _validated(path, document, Program, content)
+    try:
+        return compile_program(program, queues)
+    except BadProgram as error:
+        raise ProjectError([f"{path}:{document.line(where)}: {'.'.join(where)}: {what}" for where, what in error.problems]) from None
+
+
+def _asked(content: Mapping[str, Any]) -> set[str]:
+    """The actions that a flow names."""
+    steps = content.get("steps")
+    return (
+        {str(step["action"]) for step in steps.values() if isinstance(step, dict) and "action" in step}
+        if isinstance(steps, dict)
+        else set()
+    )
+
+
+def _read(path: Path) -> Document:
+    try:
+        return read_yaml(path)
+    except YamlError as error:
+        raise ProjectError([f"{path}:{error.line}: {error}"]) from None
+    except OSError as error:
+        raise ProjectError([f"{path}: cannot be read: {error.strerror}"]) from None
+
+
+def _validated(path: Path, document: Document, model: type[Any], content: Any) -> Any:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = []
+        for mistake in error.errors():
+            place = _place(document, mistake["loc"])
+            found = mistake.get("input")
+            shown = f" (found {found!r})" if isinstance(found, str | int | float) else ""
+            where = ".".join(map(str, place))
+            problems.append(f"{path}:{document.line(place)}: {where}: {mistake['msg'].removeprefix('Value error, ')}{shown}")
+        raise ProjectError(problems) from None
+
+
+def _place(document: Document, loc: tuple[str | int, ...]) -> Place:
+    """A validation error's location without the names of model variants that the file does not have."""
+    place: Place = ()
+    for i, part in enumerate(loc):
+        if (*place, part) in document.lines or i == len(loc) - 1:
+            place = (*place, part)
+    return place

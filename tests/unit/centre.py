@@ -1,0 +1,170 @@
+"""A centre on virtual time, driven by hand: what a PBX, a CRM and phones would do is a line in the test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.actions.files import load_actions
+from app.core import commands as do
+from app.core import events as ev
+from app.core import facts
+from app.core.center import Book, Center
+from app.core.record import pack, unpack
+from app.core.saving import dump_call, restore
+from app.publish.centre import load_book
+
+PROJECT = Path(__file__).parents[2] / "app" / "demo"
+OUTPUTS = {name: definition.outputs for name, definition in load_actions(PROJECT / "actions").items()}
+
+ANNA: Mapping[str, Any] = {
+    "found": True,
+    "count": 1,
+    "id": "c-anna",
+    "reference": "ASC2K41",
+    "first_name": "Anna",
+    "last_name": "Schmidt",
+    "phone": "+4930555000101",
+    "email": "anna@example.com",
+    "language": "en",
+    "premium": True,
+    "tier": "gold",
+    "late_payment": False,
+    "customer_value": 900.0,
+    "product": "printers",
+    "skills": {"lang.en": 5, "product.printers": 3},
+    "open_cases": 0,
+    "order_id": "o-1",
+    "order_number": "4711",
+    "order_status": "shipped",
+    "order_status_text": "is on its way",
+    "record_url": "http://127.0.0.1:8081/records/c-anna",
+}
+BEN = {**ANNA, "id": "c-ben", "first_name": "Ben", "premium": False, "tier": "basic", "email": "ben@example.com", "skills": {}}
+CARLA = {**ANNA, "id": "c-carla", "first_name": "Carla", "late_payment": True, "premium": False}
+
+
+def book() -> Book:
+    return load_book(PROJECT, OUTPUTS)
+
+
+class Sim:
+    """One centre, its clock, and everything it has said so far."""
+
+    def __init__(self, centre_book: Book | None = None) -> None:
+        self.book = centre_book or book()
+        self.center = Center(self.book)
+        self.now = 1_000_000.0
+        self.out: list[Any] = []
+        self.journal: dict[str, list[tuple[float, Any]]] = {}
+        self.live: dict[str, dict[str, Any]] = {}
+        self.agents: dict[str, dict[str, Any]] = {}
+        self.calls = 0
+
+    # ---- what happens --------------------------------------------------------------------------------------------------
+
+    def happen(self, event: ev.Event) -> list[Any]:
+        """An event now; what came of it."""
+        out = self.center.handle(event, self.now)
+        self._write_down(event, out)
+        return out
+
+    def _write_down(self, event: ev.Event, out: list[Any]) -> None:
+        self.out += out
+        home = event.owner if isinstance(event, ev.TimerFired) else getattr(event, "call", "")
+        self.journal.setdefault(home, []).append((self.now, unpack(pack(event))))
+        for thing in out:
+            if isinstance(thing, facts.Fact):
+                self.journal.setdefault(thing.call, []).append((self.now, unpack(pack(thing))))
+        for call_id, call in self.center.touched().calls.items():
+            if call is None:
+                self.live.pop(call_id, None)
+            else:
+                self.live[call_id] = dump_call(self.center, call)
+        for agent in self.center.acd.changed():
+            self.agents[agent] = self.center.acd.dump_agent(agent)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, firing every deadline in order."""
+        until = self.now + seconds
+        while (at := self.center.next_deadline()) is not None and at <= until:
+            self.now = max(at, self.now)
+            due = self.center.due(self.now)
+            assert due is not None
+            self.happen(due)
+        self.now = until
+
+    def crash(self) -> None:
+        """The process dies and the next one takes over from what was written down."""
+        center = Center(self.book)
+        trouble = restore(center, self.live, self.agents, self.journal, self.now)
+        assert trouble == []
+        self.center = center
+        self.happen(ev.TookOver(self.now, len(self.live)))
+
+    # ---- callers and agents --------------------------------------------------------------------------------------------
+
+    def dial(self, ani: str = "+4930555000101", dnis: str = "1000", **more: Any) -> str:
+        self.calls += 1
+        call = f"call{self.calls}"
+        self.happen(ev.CallArrived(call, f"channel-{call}", ani=ani, dnis=dnis, uniqueid=f"u{call}", **more))
+        return call
+
+    def press(self, call: str, keys: str) -> None:
+        for key in keys:
+            self.happen(ev.DigitPressed(call, key))
+
+    def answer_action(self, call: str, values: Mapping[str, Any]) -> None:
+        self.happen(ev.ActionSucceeded(call, self.last(do.StartAction, call).request, values))
+
+    def fail_action(self, call: str, reason: str = "timeout") -> None:
+        self.happen(ev.ActionFailed(call, self.last(do.StartAction, call).request, reason))
+
+    def prompt_ends(self, call: str) -> None:
+        self.happen(ev.PlaybackEnded(call, self.last(do.Play, call).playback))
+
+    def agent_is_ready(self, agent: str, *, desk: bool = False) -> None:
+        self.happen(ev.AgentPhoneChanged(agent, True))
+        self.happen(ev.AgentSignedIn(agent))
+        if desk:
+            self.happen(ev.DeskFound(agent))
+        self.happen(ev.AgentBecameReady(agent))
+
+    def rings(self, call: str) -> str:
+        leg = self.last(do.RingAgent, call).leg
+        self.happen(ev.LegRinging(call, leg))
+        return leg
+
+    def answers(self, call: str) -> str:
+        leg = self.rings(call)
+        self.happen(ev.LegAnswered(call, leg))
+        return leg
+
+    def hangs_up(self, call: str, cause: int = 16) -> None:
+        self.happen(ev.CallerLeft(call, cause))
+
+    # ---- what is asserted ----------------------------------------------------------------------------------------------
+
+    def all(self, kind: type[Any], call: str | None = None) -> list[Any]:
+        return [thing for thing in self.out if isinstance(thing, kind) and (call is None or thing.call == call)]
+
+    def last(self, kind: type[Any], call: str | None = None) -> Any:
+        found = self.all(kind, call)
+        assert found, f"no {kind.__name__} so far"
+        return found[-1]
+
+    def heard(self, call: str) -> str:
+        """Everything that was played to a caller, as text."""
+        return " ".join(item.removeprefix("text:") for play in self.all(do.Play, call) for item in play.media)
+
+    def steps(self, call: str) -> list[str]:
+        return [fact.step for fact in self.all(facts.StepEntered, call)]
+
+    def ending(self, call: str) -> str:
+        endings = self.all(facts.CallEnded, call)
+        assert len(endings) == 1, f"{len(endings)} endings"
+        return str(endings[0].outcome)
+
+    def at_step(self, call: str) -> str:
+        return self.center.calls[call].step

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import Book, Center
 from app.core.record import pack, unpack
 from app.core.saving import dump_call, history_row, restore
-from app.store import Batch, Store, StoreError
+from app.store import Batch, LeaseLost, Store, StoreError
 
 log = structlog.get_logger()
 
@@ -43,8 +43,14 @@ class Adapter(Protocol):
     def handles(self, command: commands.Command) -> bool:
         """Whether this adapter is the one for it."""
 
-    def carry_out(self, command: commands.Command) -> None:
+    def carry_out(self, command: Any) -> None:
         """Begin carrying it out; returns at once."""
+
+
+class Listener(Protocol):
+    """Whoever wants to know what happened, after it is durable: (time, event, what came of it) in order, and which agents changed."""
+
+    def __call__(self, happened: list[tuple[float, ev.Event, list[Any]]], agents: list[str]) -> None: ...
 
 
 class Clock:
@@ -71,7 +77,7 @@ class Pending:
 
     batch: Batch
     commands: list[commands.Command] = field(default_factory=list)
-    facts: list[Any] = field(default_factory=list)
+    happened: list[tuple[float, ev.Event, list[Any]]] = field(default_factory=list)
     done: list[asyncio.Future[None]] = field(default_factory=list)
     since: float = 0.0
     records: int = 0
@@ -85,7 +91,7 @@ class Engine:
         self.store = store
         self.clock = clock or Clock()
         self.adapters: list[Adapter] = []
-        self.listeners: list[Callable[[float, list[Any]], None]] = []
+        self.listeners: list[Listener] = []
         self.stats = {"events": 0, "commits": 0, "commit_seconds": 0.0, "worst_commit": 0.0, "held_back": 0}
         self.storage_trouble = ""
         self._inbox: deque[Arrival] = deque()
@@ -125,6 +131,17 @@ class Engine:
             log.warning("call not at its step", call=call, problem=problem)
             self.post(ev.StepFailed(call, problem))
         return len(left.live)
+
+    async def keep_lease(self) -> None:
+        """Renew the lease where no commit has done so; raises `LeaseGone` when it is another's by now."""
+        try:
+            await self.store.renew()
+        except LeaseLost as error:
+            raise LeaseGone(str(error)) from None
+        except StoreError as error:
+            log.warning("the lease could not be renewed", reason=str(error))
+        if not self.store.holds_lease():
+            raise LeaseGone("the lease ran out")
 
     # ---- the loop ------------------------------------------------------------------------------------------------------
 
@@ -199,7 +216,7 @@ class Engine:
         for call, records in rows.items():
             pending.batch.journal.append((call, records))
             pending.records += len(records)
-        pending.facts.append((now, event, out))
+        pending.happened.append((now, event, out))
 
     def _note_rows(self, pending: Pending) -> None:
         touched = self.center.touched()
@@ -214,6 +231,8 @@ class Engine:
         began = time.monotonic()
         try:
             await self.store.commit(pending.batch)
+        except LeaseLost as error:
+            raise LeaseGone(str(error)) from None
         except StoreError as error:
             self._store_is_away(pending, error)
             return pending
@@ -225,7 +244,7 @@ class Engine:
             log.info("the store can be written again", held=pending.records)
         self.storage_trouble, self.center.admitting = "", True
         if not self.store.holds_lease():
-            raise LeaseGone
+            raise LeaseGone("the lease ran out")
         for command in pending.commands:
             if id(command) not in self._gone_out:
                 self._carry_out(command)
@@ -234,7 +253,7 @@ class Engine:
             if not done.done():
                 done.set_result(None)
         for listener in self.listeners:
-            listener(pending.batch.at, pending.facts)
+            listener(pending.happened, list(pending.batch.agents))
         return Pending(Batch(at=self.clock.now()))
 
     def _store_is_away(self, pending: Pending, error: StoreError) -> None:

@@ -160,16 +160,7 @@ class Center:
             flow = NO_FLOW
         call = Call(event.call, event.channel, flow, event.ani, event.name, event.dnis, event.uniqueid, event.linkedid, arrived=now)
         call.answered = now if event.up else 0.0
-        known = len(event.ani) >= 5 and event.ani.lstrip("+").isdigit()
-        for name, value in (
-            ("id", call.id),
-            ("ani", event.ani),
-            ("name", event.name),
-            ("dnis", event.dnis),
-            ("number_known", known),
-            ("returned", bool(event.returning)),
-        ):
-            call.set(f"call.{name}", value)
+        call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
         self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
         start = ""
@@ -642,6 +633,13 @@ class Center:
         if call.place:
             name = self.book.agents[agent].name if agent in self.book.agents else agent
             self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+
+
+def call_variables(call: Call, returned: bool) -> dict[str, Any]:
+    """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
+    known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
+    values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
+    return {f"call.{name}": value for name, value in values.items()}
 
 
 _VERBS = {"failed": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}

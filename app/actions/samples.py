@@ -1,0 +1,144 @@
+"""Samples: what the action files say happened, run as tests, and served as the other system.
+
+`check_samples` needs no network: each sample's parameters must give the request it tells of, and its response the attributes
+it expects. `FakeSystem` is a real HTTP server on loopback that answers those requests with those responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from pydantic import SecretStr
+
+from .credentials import Credentials
+from .extract import Malformed, extract
+from .files import ActionDef, Reply, Sample
+from .guard import Origin
+from .prepare import HttpRequest, Prepared
+from .templates import BadValue
+from .values import TooBig, from_text
+
+_NOWHERE: Final = "https://sample.invalid"
+
+
+def check_samples(definitions: Mapping[str, ActionDef]) -> list[str]:
+    """What is wrong with the samples, a line each; an empty list when every one of them holds."""
+    credentials = sample_credentials(definitions, _NOWHERE)
+    problems: list[str] = []
+    for name, definition in definitions.items():
+        prepared = Prepared(definition, credentials)
+        for title, sample in definition.samples.items():
+            problems.extend(f"{name}: sample {title!r}: {problem}" for problem in _check(prepared, sample))
+    return problems
+
+
+def sample_credentials(definitions: Mapping[str, ActionDef], base_url: str) -> dict[str, Credentials]:
+    """Credentials of no worth for every name that the actions use, all of them for the system at `base_url`."""
+    access = Credentials(base_url=base_url, token=SecretStr("sample"), username="sample", password=SecretStr("sample"))
+    return {definition.auth.credentials: access for definition in definitions.values() if definition.auth.credentials}
+
+
+def sample_parameters(definition: ActionDef, title: str) -> dict[str, Any]:
+    """The parameters of a sample, as a command would carry them."""
+    return {name: from_text(text, definition.parameters[name].type) for name, text in definition.samples[title].parameters.items()}
+
+
+def sample_outputs(definition: ActionDef, title: str) -> dict[str, Any]:
+    """The attributes that a sample expects, as an event would carry them."""
+    return {name: from_text(text, definition.response[name].type) for name, text in definition.samples[title].expect.items()}
+
+
+class FakeSystem:
+    """The other system as the samples know it: `async with FakeSystem(definitions) as system`, then ask `system.base_url`.
+
+    A request without the credentials of the samples is a 401, one that no sample tells of a 404. `requests` keeps what was asked.
+    """
+
+    def __init__(self, definitions: Mapping[str, ActionDef]) -> None:
+        self.base_url = ""
+        self.requests: list[str] = []
+        self._definitions = definitions
+        self._replies: dict[tuple[str, bytes], tuple[str, Reply]] = {}
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def __aenter__(self) -> FakeSystem:
+        """Listen on a free port of the loopback."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.base_url = f"http://{host}:{port}"
+        for definition in self._definitions.values():
+            prepared = Prepared(definition, self.credentials)
+            for title, sample in definition.samples.items():
+                request = prepared.request(sample_parameters(definition, title))
+                self._replies[(_line(request), request.body or b"")] = (request.headers.get("Authorization", ""), sample.response)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def credentials(self) -> dict[str, Credentials]:
+        """What the actions need to ask here."""
+        return sample_credentials(self._definitions, self.base_url)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The allow list that lets the actions ask here."""
+        return [Origin(origin=self.base_url, allow_private=True)]
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        line = f"{request.method} {request.raw_path}"
+        self.requests.append(line)
+        authorization, reply = self._replies.get((line, await request.read()), ("", Reply(status=404)))
+        if authorization and request.headers.get("Authorization") != authorization:
+            reply = Reply(status=401)
+        return web.Response(status=reply.status, text=reply.body, content_type="application/json")
+
+
+def _check(prepared: Prepared, sample: Sample) -> list[str]:
+    definition = prepared.definition
+    title = next(title for title, other in definition.samples.items() if other is sample)
+    try:
+        request = prepared.request(sample_parameters(definition, title))
+    except BadValue as error:
+        return [f"the parameters do not make a request: {error}"]
+    problems = []
+    if _line(request) != sample.request:
+        problems.append(f"expected the request {sample.request!r}, found {_line(request)!r}")
+    if (request.body is not None or sample.body) and request.body != _canonical(sample.body):
+        problems.append(f"expected the body {sample.body!r}, found {(request.body or b'').decode()!r}")
+    return problems + _check_reply(prepared, sample, sample_outputs(definition, title))
+
+
+def _check_reply(prepared: Prepared, sample: Sample, expected: dict[str, Any]) -> list[str]:
+    found: dict[str, Any] = {}
+    failure = "" if 200 <= sample.response.status < 300 else "status"
+    detail = f"HTTP {sample.response.status}"
+    if not failure:
+        try:
+            found = extract(sample.response.body.encode(), prepared.attributes)
+        except Malformed as error:
+            failure, detail = "malformed", str(error)
+        except TooBig as error:
+            failure, detail = "too_big", str(error)
+    if failure != sample.fails:
+        return [f"expected {sample.fails or 'success'}, found {failure or 'success'} ({detail})"]
+    return [f"{name}: expected {value!r}, found {found[name]!r}" for name, value in expected.items() if found[name] != value]
+
+
+def _canonical(body: str) -> bytes:
+    try:
+        return orjson.dumps(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return body.encode()
+
+
+def _line(request: HttpRequest) -> str:
+    return f"{request.method} {request.url.raw_path_qs}"

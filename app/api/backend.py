@@ -1,0 +1,54 @@
+"""What the API needs of the house, as one small protocol: the engine and the store stand behind it, `app/main.py` ties them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from app.core.events import Event
+
+
+class Refused(Exception):
+    """The centre refused an event: an illegal move, an unknown call or agent. `kind` is a stable id, such as `illegal-move`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class Backend(Protocol):
+    """Reading is immediate and in memory, but for what has ended; writing is an event that is answered once it is committed."""
+
+    async def submit(self, event: Event) -> None:
+        """Hand an event to the centre and return when it is durable; raises `Refused`, or `StorageBusy` while nothing can be written."""
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Live calls, oldest first (the shape of `app.api.models.Call`)."""
+
+    def call(self, call: str) -> dict[str, Any] | None:
+        """One live call."""
+
+    async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
+        """Calls that have ended, newest first."""
+
+    async def timeline(self, call: str) -> list[dict[str, Any]] | None:
+        """`{at, kind: event|fact|command, type, ...fields}` of a live or an ended call in order, digits masked; None when unknown."""
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Every agent: id, name, presence, work, reason, call, skills, phone, since."""
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Every queue: name, waiting, longest wait in seconds, able agents by state, and what waits in order."""
+
+    def health(self) -> Mapping[str, Any]:
+        """`{"ready": bool, "parts": {name: {"ok": bool, "why": str}}}`; answered by the engine's own loop."""
+
+    def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
+        """What happens from now on: for one agent's desk (offers, withdrawals, own state), or for everybody (None)."""
+
+
+class StorageBusy(Exception):
+    """Nothing can be written at the moment; the caller of the API should try again after `retry_after` seconds."""
+
+    retry_after = 2

@@ -1,0 +1,194 @@
+"""The command line: `callwright`. Each command is a client of what the other rooms offer; nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import urllib.error
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.up import Installation, UpError, demo_lines, fetch
+
+State = Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
+HERE = Path("build/up")
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="A call centre as code, native to Asterisk.", pretty_exceptions_enable=False
+)
+show = typer.Typer(no_args_is_help=True, help="What goes on: calls, agents, queues.")
+asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
+app.add_typer(show, name="show")
+app.add_typer(asterisk, name="asterisk")
+out = Console(highlight=False)
+_BEGAN = time.monotonic()
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    out.print(f"[dim]{time.monotonic() - _BEGAN:6.1f} s[/dim]  {line}")
+
+
+def configure_logging() -> None:
+    """One JSON object a line on standard output, levels from info."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
+@app.command()
+def run(config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None) -> None:
+    """Run the application in the foreground, until SIGTERM."""
+    from app.main import WRONG
+    from app.main import run as serve
+    from app.settings import read_settings
+
+    configure_logging()
+    try:
+        settings = read_settings(config)
+    except (ValueError, OSError) as error:
+        print(f"callwright: the settings are wrong: {error}", file=sys.stderr)
+        raise typer.Exit(WRONG) from None
+    raise typer.Exit(serve(settings))
+
+
+@app.command()
+def up(state: State = HERE) -> None:
+    """Start everything on this machine, on loopback: Asterisk, CRM, mail catcher, application, watchdog."""
+    installation = Installation(state)
+    try:
+        installation.up(say)
+    except (UpError, RuntimeError, OSError) as error:
+        out.print(f"[red]could not start:[/red] {error}", markup=True)
+        raise typer.Exit(1) from None
+    say("everything is up")
+    for line in demo_lines(installation):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
+def down(state: State = HERE) -> None:
+    """Stop everything that `up` started."""
+    Installation(state).down(say)
+    say("everything is down")
+
+
+@app.command()
+def status(state: State = HERE, as_json: AsJson = False) -> None:
+    """What runs and what does not, and why. Exit status 1 when something is not well."""
+    rows = Installation(state).status()
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        table = _table("part", "state", "pid", "address", "why")
+        for row in rows:
+            table.add_row(row.name, row.state, str(row.pid or ""), row.address, row.why)
+        out.print(table)
+    raise typer.Exit(0 if all(row.state == "running" for row in rows) else 1)
+
+
+@show.command()
+def calls(
+    state: State = HERE, as_json: AsJson = False, everything: Annotated[bool, typer.Option("--all", help="ended calls too")] = False
+) -> None:
+    """The calls that are up; with --all those that have ended too."""
+    rows = _ask(state, f"/v1/calls?state={'all' if everything else 'active'}")["calls"]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = _table("call", "state", "flow", "step", "caller", "queue", "position", "agent", "since", "outcome")
+    for row in rows:
+        position = "" if row["position"] is None else str(row["position"])
+        since = (
+            f"{time.time() - row['arrived']:.0f} s" if row["ended"] is None else time.strftime("%H:%M:%S", time.localtime(row["arrived"]))
+        )
+        table.add_row(
+            row["id"][:8],
+            row["state"],
+            row["flow"],
+            row["step"],
+            _masked(row["ani"]),
+            row["queue"],
+            position,
+            row["agent"],
+            since,
+            row["outcome"],
+        )
+    out.print(table)
+
+
+@show.command()
+def agents(state: State = HERE, as_json: AsJson = False) -> None:
+    """Every agent, with what is in hand."""
+    rows = _ask(state, "/v1/agents")["agents"]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = _table("agent", "name", "presence", "work", "reason", "phone", "call", "skills")
+    for row in rows:
+        skills = ", ".join(f"{name} {level}" for name, level in row["skills"].items())
+        table.add_row(row["id"], row["name"], row["presence"], row["work"], row["reason"], row["phone"], row["call"][:8], skills)
+    out.print(table)
+
+
+@show.command()
+def queues(state: State = HERE, as_json: AsJson = False) -> None:
+    """Every queue, with who waits and who could serve."""
+    rows = _ask(state, "/v1/queues")["queues"]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = _table("queue", "title", "waiting", "longest", "agents")
+    for row in rows:
+        able = ", ".join(f"{count} {name}" for name, count in sorted(row["agents"].items()))
+        table.add_row(row["name"], row["title"], str(row["waiting"]), f"{row['longest_wait']:.0f} s", able)
+    out.print(table)
+
+
+def _ask(state: Path, path: str) -> Any:
+    installation = Installation(state)
+    if not installation.config.exists():
+        out.print(f"nothing was started from {state} yet: run `callwright up`")
+        raise typer.Exit(1)
+    try:
+        return fetch(f"http://127.0.0.1:{installation.ports.api}{path}", installation.keep()["admin_token"])
+    except urllib.error.HTTPError as error:
+        out.print(f"the application says {error.code}: {error.read().decode(errors='replace')[:300]}", markup=False)
+    except OSError as error:
+        out.print(f"the application does not answer: {getattr(error, 'reason', error)}; see `callwright status`", markup=False)
+    raise typer.Exit(1)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _masked(number: str) -> str:
+    return "•" * max(len(number) - 2, 0) + number[-2:]
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

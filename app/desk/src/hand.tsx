@@ -1,0 +1,152 @@
+/** The call in hand: who it is, what they want, what can be done now. */
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { Card, Hand } from "./api";
+import { Skills } from "./desk";
+import { act, clock, shown, usable } from "./state";
+import { duration, plain } from "./words";
+
+export function HandPanel({ hand }: { hand: Hand }) {
+  // A layout effect runs when the card stands in the document, in background tabs too: only then is it shown.
+  useLayoutEffect(() => {
+    if (hand.phase === "offered" && hand.offer !== "") shown(hand);
+  }, [hand.offer, hand.phase]);
+  const { card } = hand;
+  return (
+    <section class="panel" aria-label="Call in hand">
+      <Phase hand={hand} />
+      <Caller card={card} />
+      <dl class="facts">
+        <Fact name="Queue">{card.queue_title || card.queue}</Fact>
+        <Fact name="Waited">{card.waited > 0 ? duration(card.waited) : ""}</Fact>
+        <Fact name="Reference">{card.reference || card.contact?.reference}</Fact>
+        {Object.entries(card.collected).map(([name, value]) => (
+          <Fact key={name} name={plain(name)}>
+            {typeof value === "string" || typeof value === "number" ? String(value) : JSON.stringify(value)}
+          </Fact>
+        ))}
+      </dl>
+      <Skills skills={card.skills} title="Skills asked for" />
+      <Verbs hand={hand} />
+    </section>
+  );
+}
+
+function Phase({ hand }: { hand: Hand }) {
+  const [title, hint] = {
+    offered: hand.ringing ? ["Your phone is ringing", "Answer at your phone"] : ["Call for you", "Your phone is about to ring"],
+    connecting: ["Connecting", "One moment"],
+    talking: ["Talking", ""],
+    held: ["On hold", "The caller hears music"],
+    wrap_up: ["Wrap-up", ""],
+  }[hand.phase] as [string, string];
+  const left = hand.until === null ? null : hand.until - clock.value;
+  const total = hand.until !== null && hand.since !== null ? hand.until - hand.since : 0;
+  const time = hand.phase === "wrap_up" && left !== null ? left : hand.since === null ? 0 : clock.value - hand.since;
+  return (
+    <div class={`phase ${hand.phase}${hand.ringing ? " ringing" : ""}`}>
+      <div role="status">
+        <span class="lamp" aria-hidden="true" />
+        <h1>{title}</h1>
+        {hint !== "" && <p>{hint}</p>}
+      </div>
+      <span class="timer" role="timer">
+        {duration(time)}
+      </span>
+      {hand.phase === "wrap_up" && left !== null && total > 0 && (
+        <progress max={total} value={Math.max(0, left)} aria-label="Time left for wrap-up" />
+      )}
+    </div>
+  );
+}
+
+function Caller({ card }: { card: Card }) {
+  const name = [card.contact?.first_name, card.contact?.last_name].filter(Boolean).join(" ");
+  return (
+    <div class="caller">
+      <h2>{name || "Unknown caller"}</h2>
+      {card.tier !== "" && <span class={`tier ${card.tier === "premium" ? "premium" : ""}`}>{plain(card.tier)}</span>}
+      <p class="number">{card.caller || "Number withheld"}</p>
+    </div>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  if (children === "" || children === undefined || children === null) return null;
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function Verbs({ hand }: { hand: Hand }) {
+  const call = { call: hand.call };
+  switch (hand.phase) {
+    case "offered":
+      return (
+        <div class="verbs">
+          <button class="danger" disabled={!usable.value} onClick={() => void act("reject", call)}>
+            Reject
+          </button>
+        </div>
+      );
+    case "talking":
+    case "held":
+      return (
+        <div class="verbs">
+          <button class="danger solid" disabled={!usable.value} title="Alt+H" onClick={() => void act("hang-up", call)}>
+            Hang up
+          </button>
+        </div>
+      );
+    case "wrap_up":
+      return <WrapUp hand={hand} />;
+    default:
+      return null;
+  }
+}
+
+function WrapUp({ hand }: { hand: Hand }) {
+  const disposition = useSignal("");
+  const remarks = useSignal("");
+  const first = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => first.current?.focus(), []);
+  const done = (event: Event) => {
+    event.preventDefault();
+    void act("wrap-up-done", { call: hand.call, disposition: disposition.value, remarks: remarks.value });
+  };
+  const keys = (event: KeyboardEvent) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && disposition.value !== "") done(event);
+  };
+  return (
+    <form class="wrap-up" onSubmit={done} onKeyDown={keys}>
+      <fieldset>
+        <legend>Outcome</legend>
+        {hand.card.dispositions.map((d, i) => (
+          <label key={d}>
+            <input
+              ref={i === 0 ? first : null}
+              type="radio"
+              name="disposition"
+              value={d}
+              required
+              checked={disposition.value === d}
+              onChange={() => (disposition.value = d)}
+            />
+            <span>{plain(d)}</span>
+          </label>
+        ))}
+      </fieldset>
+      <label>
+        Remarks
+        <textarea name="remarks" rows={4} maxLength={4000} value={remarks} onInput={(e) => (remarks.value = e.currentTarget.value)} />
+      </label>
+      <button class="primary" disabled={!usable.value} title="Ctrl+Enter">
+        Done
+      </button>
+    </form>
+  );
+}

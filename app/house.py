@@ -1,0 +1,252 @@
+"""The house as the public API sees it: reads from the centre's memory and the store's history, writes as events.
+
+Everything here is a copy, made when it is asked for. Messages to desks and feeds go out after the commit of the turn that caused
+them; each reader has a bounded queue of its own, and one that is too slow is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from app.api.backend import Refused, StorageBusy
+from app.core import commands, facts
+from app.core.acd import IllegalMove, UnknownAgent
+from app.core.call import OFFERED, QUEUED, TALKING, Call
+from app.core.events import DigitPressed, Event
+from app.engine import Engine
+from app.store import Forgotten
+
+PATIENCE = 5.0
+"""Seconds a write waits for the store before it is told to come back later."""
+FEED = 1000
+_STATES = {QUEUED: "waiting", OFFERED: "offered", TALKING: "talking"}
+Health = Callable[[], Mapping[str, Any]]
+
+
+class House:
+    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks."""
+
+    def __init__(self, engine: Engine, parts: Mapping[str, Health]) -> None:
+        self._engine = engine
+        self._parts = dict(parts)
+        self._readers: dict[asyncio.Queue[dict[str, Any] | None], str | None] = {}
+        self.closing = ""
+        engine.listeners.append(self._happened)
+
+    # ---- writing -------------------------------------------------------------------------------------------------------
+
+    async def submit(self, event: Event) -> None:
+        if self._engine.storage_trouble:
+            raise StorageBusy
+        try:
+            await asyncio.wait_for(self._engine.submit(event), PATIENCE)
+        except TimeoutError:
+            raise StorageBusy from None
+        except (IllegalMove, UnknownAgent) as refusal:
+            raise Refused(refusal.kind, str(refusal)) from None
+
+    # ---- calls ---------------------------------------------------------------------------------------------------------
+
+    def calls(self) -> list[dict[str, Any]]:
+        return sorted((self._call(call) for call in self._engine.center.calls.values()), key=lambda row: (row["arrived"], row["id"]))
+
+    def call(self, call: str) -> dict[str, Any] | None:
+        found = self._engine.center.calls.get(call)
+        return None if found is None else self._call(found)
+
+    def _call(self, call: Call) -> dict[str, Any]:
+        place = call.place
+        return {
+            "id": call.id,
+            "state": _STATES.get(call.phase, "flow") if call.caller else "wrap_up",
+            "flow": call.flow.program.flow,
+            "version": call.flow.program.version,
+            "step": call.step,
+            "ani": call.ani,
+            "dnis": call.dnis,
+            "name": call.name,
+            "tier": call.vars.get("contact.tier", ""),
+            "reference": (place.attach.get("reference", "") if place else "") or call.vars.get("contact.reference", ""),
+            "contact": call.vars.get("contact.id", ""),
+            "queue": place.queue if place else "",
+            "position": self._engine.center.acd.position(call.id) or None,
+            "skills": dict(place.skills) if place else {},
+            "agent": call.offer.agent if call.offer else call.served_by,
+            "arrived": call.arrived,
+            "queued": place.first if place else None,
+            "connected": call.connected or None,
+            "ended": call.ended or None,
+            "outcome": call.outcome,
+            "cause": call.cause if call.ended else None,
+            "channel": call.channel,
+            "uniqueid": call.uniqueid,
+            "linkedid": call.linkedid,
+        }
+
+    async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
+        rows = await self._engine.store.ended_calls(limit, before)
+        return [
+            {**row, "id": row["call"], "state": "ended", "ani": row["ani"] or "", "dnis": row["dnis"] or ""} for row in map(_said, rows)
+        ]
+
+    async def timeline(self, call: str) -> list[dict[str, Any]] | None:
+        try:
+            records = await self._engine.store.timeline(call)
+        except Forgotten:
+            raise Refused("forgotten", f"call {call} was forgotten") from None
+        return None if records is None else [_entry(record) for _, record in records]
+
+    # ---- agents and queues ---------------------------------------------------------------------------------------------
+
+    def agents(self) -> list[dict[str, Any]]:
+        return [self._agent(state) for state in self._engine.center.acd.states()]
+
+    def _agent(self, state: dict[str, Any]) -> dict[str, Any]:
+        work = state["work"][0] if state["work"] else {"interaction": "", "state": "", "since": None}
+        definition = self._engine.center.book.agents[state["id"]]
+        phone = state["phone"]
+        return {
+            "id": state["id"],
+            "name": state["name"],
+            "presence": state["presence"],
+            "reason": state["reason"],
+            "work": work["state"],
+            "call": work["interaction"],
+            "skills": dict(definition.skills),
+            "phone": "unreachable" if not phone["reachable"] else "in_use" if phone["in_use"] else "reachable",
+            "since": state["since"],
+            "hand": self._hand(state["id"], work),
+        }
+
+    def _hand(self, agent: str, work: Mapping[str, Any]) -> dict[str, Any] | None:
+        call = self._engine.center.calls.get(work["interaction"])
+        if call is None or call.offer is None or call.offer.agent != agent:
+            return None
+        until = self._engine.center.timers.of(call.id).get("wrap_up")
+        card = self._card(call)
+        return {"phase": work["state"], "call": call.id, "offer": call.offer.id, "card": card, "since": work["since"], "until": until}
+
+    def _card(self, call: Call) -> dict[str, Any]:
+        card = self._engine.center.card(call)
+        waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
+        return {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)}
+
+    def queues(self) -> list[dict[str, Any]]:
+        center, now = self._engine.center, self._engine.clock.now()
+        rows = []
+        for name, queue in center.book.queues.items():
+            waiting = center.acd.waiting(name)
+            rows.append(
+                {
+                    "name": name,
+                    "title": queue.title,
+                    "waiting": len(waiting),
+                    "longest_wait": max((now - item.first for item in waiting), default=0.0),
+                    "agents": self._agents_of(name),
+                    "calls": [
+                        {"call": item.interaction, "position": n, "since": item.first, "skills": dict(item.skills)}
+                        for n, item in enumerate(waiting, 1)
+                    ],
+                }
+            )
+        return rows
+
+    def _agents_of(self, queue: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for state in self._engine.center.acd.states():
+            if queue in self._engine.center.book.agents[state["id"]].queues:
+                key = state["work"][0]["state"] if state["work"] else state["presence"]
+                counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    # ---- health --------------------------------------------------------------------------------------------------------
+
+    def health(self) -> Mapping[str, Any]:
+        parts = {name: _part(ask()) for name, ask in self._parts.items()}
+        parts["store"] = {"ok": not self._engine.storage_trouble, "why": self._engine.storage_trouble}
+        if self.closing:
+            parts["shutdown"] = {"ok": False, "why": self.closing}
+        needed = ("store", "asterisk", "shutdown")
+        return {"ready": all(parts[name]["ok"] for name in needed if name in parts), "parts": parts}
+
+    # ---- what happens --------------------------------------------------------------------------------------------------
+
+    def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(FEED)
+        self._readers[queue] = agent
+        return self._read(queue)
+
+    async def _read(self, queue: asyncio.Queue[dict[str, Any] | None]) -> AsyncIterator[dict[str, Any]]:
+        try:
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            self._readers.pop(queue, None)
+
+    def handles(self, command: commands.Command) -> bool:
+        return isinstance(command, commands.Pop | commands.WithdrawPop)
+
+    def carry_out(self, command: commands.Command) -> None:
+        """Show an offer on the agent's desk, or take it away."""
+        if isinstance(command, commands.Pop):
+            call = self._engine.center.calls.get(command.call)
+            card = self._card(call) if call else dict(command.card)
+            self._tell(command.agent, {"type": "offer", "offer": command.offer, "call": command.call, "card": card})
+        elif isinstance(command, commands.WithdrawPop):
+            self._tell(command.agent, {"type": "withdrawn", "offer": command.offer, "call": command.call, "reason": command.reason})
+
+    def _happened(self, happened: list[tuple[float, Event, list[Any]]], agents: list[str]) -> None:
+        if not self._readers:
+            return
+        for at, _, out in happened:
+            for thing in out:
+                if isinstance(thing, facts.Fact):
+                    self._tell(None, {"at": at, **asdict(thing), "type": type(thing).__name__})
+        for agent in agents:
+            state = self._agent(self._engine.center.acd.state(agent))
+            hand = state["hand"]
+            kind = {"talking": "talking", "wrap_up": "wrap_up"}.get(state["work"], "state")
+            if kind != "state" and hand is not None:
+                self._tell(agent, {**hand, "type": kind})
+            self._tell(agent, {"type": "state", "agent": state})
+            self._tell(None, {"type": "agent", "agent": {**state, "hand": None}})
+
+    def _tell(self, agent: str | None, message: dict[str, Any]) -> None:
+        for queue, reader in list(self._readers.items()):
+            if reader != agent:
+                continue
+            try:
+                queue.put_nowait(message)
+            except asyncio.QueueFull:
+                self._readers.pop(queue, None)
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(None)
+
+
+def _part(health: Any) -> dict[str, Any]:
+    told = health if isinstance(health, Mapping) else asdict(health)
+    return {"ok": bool(told.get("ok")), "why": str(told.get("why", ""))}
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None} | {"ani": row.get("ani"), "dnis": row.get("dnis")}
+
+
+def _entry(record: list[Any]) -> dict[str, Any]:
+    """One record of the journal as a line of a timeline, digits masked."""
+    kind, name, values, at = record
+    shown = dict(values)
+    if name == DigitPressed.__name__:
+        shown["digit"] = "•"
+    elif name == commands.StartAction.__name__:
+        shown["params"] = {key: masked(str(value)) for key, value in shown.get("params", {}).items()}
+    return {**shown, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}
+
+
+def masked(text: str) -> str:
+    """A number or reference with all but its last two characters hidden."""
+    return "•" * max(len(text) - 2, 0) + text[-2:]

@@ -1,0 +1,292 @@
+"""The composition root: builds every part, hands each what it needs, runs them together, and ends them in order.
+
+    store -> engine (takes over what an earlier process left) -> actions, mail, speech, ARI, AMI, AGI -> API
+
+Shutdown is a ladder: not ready any more, new calls to the fallback, live calls finish within a limit, what remains is left as it is
+for the next process. A second signal skips the waiting. Exit codes: 0 done, 70 a part failed, 75 another process has taken over,
+78 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.runner import Actions
+from app.api.auth import BadCredentials, Credentials
+from app.api.server import make_app, serve
+from app.api.settings import ApiSettings
+from app.channels.mail import Mailer
+from app.channels.speech import Espeak, Speech, SpeechFailed
+from app.core.center import Book
+from app.core.commands import Command
+from app.core.events import AgentPhoneChanged
+from app.decide import Decider
+from app.engine import Engine, LeaseGone
+from app.house import House
+from app.pbx.adapter import Line, Pbx
+from app.pbx.agi import AgiServer
+from app.pbx.ami import Ami
+from app.pbx.ari import AriRefused, AriReplaced
+from app.publish.centre import ProjectError, load_book
+from app.settings import Settings
+from app.store import Holder, LeaseHeld, Store, StoreRefused
+
+log = structlog.get_logger()
+
+DONE, FAILED, REPLACED, WRONG = 0, 70, 75, 78
+RETURN_EVERY = 2.0
+RENEW_EVERY = 1.0
+LEASE_PATIENCE = 30.0
+
+
+class Refused(Exception):
+    """The application cannot start as it is configured; the text says why."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop; the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    try:
+        book, definitions = load_project(settings)
+        async with AsyncExitStack() as stack:
+            return await Application(settings, book, definitions).run(stack)
+    except (Refused, ProjectError, ActionFileError, StoreRefused, BadCredentials, SpeechFailed, AriRefused) as error:
+        print(f"callwright: cannot run: {error}", file=sys.stderr, flush=True)
+        return WRONG
+    except (LeaseGone, AriReplaced) as error:
+        log.error("another process has taken over; stopping without a word", reason=str(error))
+        return REPLACED
+
+
+def load_project(settings: Settings) -> tuple[Book, dict[str, ActionDef]]:
+    """What the project's files say; raises `ProjectError` or `ActionFileError`."""
+    definitions = load_actions(settings.project / "actions")
+    book = load_book(settings.project, {name: definition.outputs for name, definition in definitions.items()})
+    book.max_calls = settings.max_calls
+    return book, definitions
+
+
+class Application:
+    """All the parts of one process."""
+
+    def __init__(self, settings: Settings, book: Book, definitions: dict[str, ActionDef]) -> None:
+        self.settings, self.book, self.definitions = settings, book, definitions
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    async def run(self, stack: AsyncExitStack) -> int:
+        settings = self.settings
+        settings.state.mkdir(parents=True, exist_ok=True)
+        store = await Store.open(settings.database_url, settings.state / "callwright.key")
+        stack.push_async_callback(store.close)
+        await _lease(store)
+        engine = Engine(self.book, store)
+        calls = await engine.take_over()
+        log.info("taken over", calls=calls)
+
+        actions = Actions(self.definitions, settings.systems, engine.post, settings.origins)
+        stack.push_async_callback(actions.close)
+        mailer = Mailer(settings.mail, engine.post)
+        stack.push_async_callback(mailer.close)
+        speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
+        stack.push_async_callback(speech.close)
+        await self._warm(speech)
+        line = Line(settings.ari.url, settings.ari.user, settings.ari.password.get_secret_value(), settings.ari.app)
+        pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
+        ami = self._ami(engine)
+        house = House(engine, self._health(pbx, ami, actions))
+        engine.adapters = [pbx, actions, mailer, house, *([InTasks(ami)] if ami else [])]
+        await self._agi(stack)
+        base = await stack.enter_async_context(serve(make_app(house, self._api())))
+        log.info("the API is up", url=base)
+        self._signals(house)
+        parts = [engine.run(), pbx.run(), _renewing(engine), self._closing(engine, house)]
+        parts += [ami.run(), _returning(ami, pbx)] if ami else []
+        return await _together(parts)
+
+    # ---- parts ---------------------------------------------------------------------------------------------------------
+
+    async def _warm(self, speech: Speech) -> None:
+        """Render before the first call what can be known before it."""
+        texts = [
+            (phrase, flow.program.language)
+            for flow in {id(flow): flow for flow in self.book.flows.values()}.values()
+            for name in flow.program.prompts
+            for kind, _, phrase in (media.partition(":") for media in flow.media(name))
+            if kind == "text" and "{{" not in phrase and "{%" not in phrase
+        ]
+        await speech.warm(texts)
+
+    def _ami(self, engine: Engine) -> Ami | None:
+        settings = self.settings.ami
+        if not settings.on:
+            for agent in self.book.agents:
+                engine.post(AgentPhoneChanged(agent, reachable=True))
+            return None
+        phones = {definition.endpoint: agent for agent, definition in self.book.agents.items()}
+        return Ami(settings.host, settings.port, settings.user, settings.secret.get_secret_value(), engine.post, phones)
+
+    async def _agi(self, stack: AsyncExitStack) -> None:
+        settings = self.settings.agi
+        if not settings.on:
+            return
+        decider = Decider(self.book, self.definitions)
+        own = Actions(self.definitions, self.settings.systems, decider.post, self.settings.origins)
+        stack.push_async_callback(own.close)
+        decider.actions = own
+        server = AgiServer(settings.host, settings.port, settings.allow, decider.decide)
+        try:
+            await server.start()
+        except OSError as error:
+            raise Refused(f"FastAGI cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        stack.push_async_callback(server.close)
+
+    def _api(self) -> ApiSettings:
+        settings = self.settings.api
+        if settings.credentials is None:
+            raise Refused("api.credentials is not set: a TOML file of tokens and PINs (`callwright credentials --help`)")
+        return ApiSettings(
+            host=settings.host,
+            port=settings.port,
+            credentials=Credentials.load(settings.credentials),
+            session_key=settings.session_key,
+            record_origins=settings.record_origins,
+        )
+
+    def _health(self, pbx: Pbx, ami: Ami | None, actions: Actions) -> dict[str, Callable[[], Any]]:
+        parts: dict[str, Callable[[], Any]] = {"asterisk": lambda: _told(pbx.health())}
+        if ami is not None:
+            parts["ami"] = ami.health
+        for name in self.definitions:
+            parts[f"action {name}"] = partial(_of_action, actions, name)
+        return parts
+
+    # ---- the end -------------------------------------------------------------------------------------------------------
+
+    def _signals(self, house: House) -> None:
+        def asked(name: str) -> None:
+            if self.stopping.is_set():
+                self.hurry.set()
+            house.closing = f"shutting down ({name})"
+            self.stopping.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked, number.name)
+
+    async def _closing(self, engine: Engine, house: House) -> int:
+        """Wait for a signal, then climb down: stop taking, let calls finish, leave the rest to the next process."""
+        await self.stopping.wait()
+        engine.center.admitting = False
+        log.info("shutting down", calls=len(engine.center.calls), seconds=self.settings.drain_seconds)
+        until = asyncio.get_running_loop().time() + self.settings.drain_seconds
+        while engine.center.calls and asyncio.get_running_loop().time() < until and not self.hurry.is_set():
+            try:
+                await asyncio.wait_for(self.hurry.wait(), 0.2)
+            except TimeoutError:
+                pass
+        engine.stop()
+        log.info("stopped", left_to_the_next_process=len(engine.center.calls))
+        return DONE
+
+
+async def _together(parts: list[Coroutine[Any, Any, Any]]) -> int:
+    """Run the parts until one ends: the one that closes gives the exit code, any other is a failure of that part."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        while True:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            codes = [task.result() for task in done]
+            if any(code == DONE for code in codes if isinstance(code, int)):
+                return DONE
+            if codes:
+                return FAILED
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _lease(store: Store) -> None:
+    """Become the writer; waits for another process that ends, and says so."""
+    holder, waited = Holder.current(), 0.0
+    while True:
+        try:
+            return await store.acquire_lease(holder)
+        except LeaseHeld as held:
+            if waited > LEASE_PATIENCE:
+                raise Refused(f"another process is the writer of this database: {held}") from None
+            log.warning("waiting for another process to end", seconds=round(held.seconds, 1))
+            pause = max(min(held.seconds, 1.0), 0.05)
+            waited += pause
+            await asyncio.sleep(pause)
+
+
+async def _renewing(engine: Engine) -> None:
+    """Keep the lease while nothing is written; ends the process when another has it."""
+    while True:
+        await asyncio.sleep(RENEW_EVERY)
+        await engine.keep_lease()
+
+
+async def _returning(ami: Ami, pbx: Pbx) -> None:
+    """Bring callers who went to the fallback while we were away back to their place, once we can serve them again."""
+    while True:
+        await asyncio.sleep(RETURN_EVERY)
+        if not (pbx.health()["up"] and ami.health()["ok"]):
+            continue
+        try:
+            for caller in await ami.waiting_in_fallback():
+                await ami.return_caller(caller["channel"])
+        except Exception as error:
+            log.warning("callers in the fallback could not be brought back", reason=str(error) or type(error).__name__)
+
+
+def _rendered(speech: Speech) -> Callable[[str, str], Awaitable[str]]:
+    async def render(text: str, language: str) -> str:
+        path: Path = await speech.render(text, language)
+        return f"sound:{path.with_suffix('')}"
+
+    return render
+
+
+class InTasks:
+    """AMI takes its time over an order; each one is a task of its own."""
+
+    def __init__(self, ami: Ami) -> None:
+        self._ami = ami
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handles(self, command: Command) -> bool:
+        return self._ami.handles(command)
+
+    def carry_out(self, command: Command) -> None:
+        task = asyncio.create_task(self._ami.carry_out(command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _of_action(actions: Actions, name: str) -> dict[str, Any]:
+    return _told(actions.health()[name])
+
+
+def _told(health: dict[str, Any]) -> dict[str, Any]:
+    """A part's health in the words of the API."""
+    ok = health.get("ok", health.get("up", True))
+    return {"ok": bool(ok), "why": str(health.get("why") or health.get("reason") or "")}

@@ -1,0 +1,637 @@
+"""The line to Asterisk: ARI's events and requests over one websocket, with HTTP behind it. Nothing about calls in here.
+
+Requests travel over the event websocket (`RESTRequest` out, `RESTResponse` back), where Asterisk carries them out strictly in
+order at a fifth of what HTTP costs us. While there is no websocket they go out over HTTP, one at a time in each `lane`
+(the caller's name for a thread of things that must keep their order), so that order holds across both ways. Strictly in order has a price:
+one request that Asterisk cannot finish (a channel that is busy playing, say) holds up all behind it. A line that has not
+answered for `STUCK_AFTER` is passed by over HTTP, lane by lane, until it answers again.
+
+Three things are watched, because each fails without the others: the socket (a ping every 2 s, silence for 4.5 s ends it), the
+flow of events (an event of our own, sent round through Asterisk every 5 s, has to come back over this very socket), and what a
+call needs (`GET` of our application and of a channel, over HTTP, so that a lookup that hangs blocks no call).
+
+Every request has a deadline, kept by one sweep rather than by a timer each. What comes back is a `Reply` or an `AriError`; the
+errors' classes are what a caller can act on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import aiohttp
+import orjson
+import structlog
+from yarl import URL
+
+log = structlog.get_logger(__name__)
+
+DEADLINE = 2.0  # seconds a request may take
+PING_EVERY = 2.0
+SILENCE = 4.5  # seconds without a frame after which the socket is dead: a ping, and more than 2 s for its answer
+PROBE_EVERY = 5.0
+ECHO_WITHIN = 3.0
+SWEEP_EVERY = 0.25
+STUCK_AFTER = 0.4  # seconds
+TIMEOUTS_IN_A_ROW = 3  # after so many the socket is given up
+BACKOFF = (0.05, 0.25, 0.5, 1.0, 1.5, 2.0)  # seconds before each attempt, with up to as much again by chance
+STEADY_AFTER = 5.0  # seconds after which a connection counts as good
+MAX_PENDING = 20_000
+MAX_ANSWER = 8 * 1024 * 1024  # bytes of one answer or event
+MIN_PASSWORD = 16
+ECHO = "cw-echo"
+
+# Every operation we use, as method and path in Asterisk's own api-docs. A test compares it with what a running Asterisk serves.
+OPERATIONS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("GET", "/applications/{applicationName}"),
+        ("POST", "/applications/{applicationName}/subscription"),
+        ("PUT", "/applications/{applicationName}/eventFilter"),
+        ("GET", "/asterisk/info"),
+        ("GET", "/bridges"),
+        ("POST", "/bridges/{bridgeId}"),
+        ("DELETE", "/bridges/{bridgeId}"),
+        ("POST", "/bridges/{bridgeId}/addChannel"),
+        ("POST", "/bridges/{bridgeId}/removeChannel"),
+        ("POST", "/bridges/{bridgeId}/moh"),
+        ("DELETE", "/bridges/{bridgeId}/moh"),
+        ("GET", "/channels"),
+        ("GET", "/channels/{channelId}"),
+        ("DELETE", "/channels/{channelId}"),
+        ("POST", "/channels/create"),
+        ("POST", "/channels/{channelId}/answer"),
+        ("POST", "/channels/{channelId}/continue"),
+        ("POST", "/channels/{channelId}/dial"),
+        ("POST", "/channels/{channelId}/moh"),
+        ("DELETE", "/channels/{channelId}/moh"),
+        ("POST", "/channels/{channelId}/play/{playbackId}"),
+        ("POST", "/channels/{channelId}/variables"),
+        ("GET", "/events"),
+        ("POST", "/events/user/{eventName}"),
+        ("GET", "/playbacks/{playbackId}"),
+        ("DELETE", "/playbacks/{playbackId}"),
+    }
+)
+
+Json: TypeAlias = Any
+Query: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `path` is under `/ari/` without a leading slash, ids in it already safe; `body` a JSON value or None."""
+
+    method: str
+    path: str
+    query: Query = ()
+    body: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer: `status` is 2xx, `body` its JSON value or None."""
+
+    status: int
+    body: Json = None
+
+
+class AriError(Exception):
+    """A request came to nothing; `status` is Asterisk's, or 0 when there was none. The text never holds a body or a secret."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class AriNotFound(AriError):
+    """404: what was named is not there (any more)."""
+
+
+class AriConflict(AriError):
+    """409: it is there already, or not in our application."""
+
+
+class AriInvalid(AriError):
+    """Another 4xx: what was asked makes no sense to Asterisk now (400, 412, 422)."""
+
+
+class AriBroken(AriError):
+    """5xx: Asterisk could not do it."""
+
+
+class AriMalformed(AriError):
+    """The answer is not what ARI answers: HTML, invalid UTF-8, cut JSON, no body where one is due."""
+
+
+class AriTooBig(AriError):
+    """The answer is larger than `MAX_ANSWER`."""
+
+
+class AriTimeout(AriError):
+    """No answer within the deadline. Whether it was carried out is unknown."""
+
+
+class AriLost(AriError):
+    """There is no line to Asterisk, or it broke before the answer. Whether it was carried out is unknown."""
+
+
+class AriRefused(AriError):
+    """401 or 403: user, password or rights are wrong. No retry helps; the process ends with exit status 78."""
+
+
+class AriReplaced(AriError):
+    """Another process registered under our application's name. This one must stop at once (exit status 75)."""
+
+
+Answer: TypeAlias = Reply | AriError
+Done: TypeAlias = Callable[[Answer], None]
+_BY_STATUS: dict[int, type[AriError]] = {401: AriRefused, 403: AriRefused, 404: AriNotFound, 409: AriConflict}
+
+
+def failure(status: int, body: Json, request: Request) -> AriError:
+    """The typed error for a status of 400 and above."""
+    kind = _BY_STATUS.get(status) or (AriInvalid if status < 500 else AriBroken)
+    said = body.get("message") or body.get("error") if isinstance(body, dict) else ""
+    return kind(f"{request.method} {_anonymous(request.path)}: {status} {str(said)[:200]}".rstrip(), status)
+
+
+def read_answer(status: int, raw: bytes | str | None, request: Request) -> Answer:
+    """What an answer's status and body amount to."""
+    body: Json = None
+    if raw:
+        try:
+            body = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            if status < 400:
+                return AriMalformed(f"{request.method} {_anonymous(request.path)}: {status} with a body that is not JSON", status)
+    if status >= 400:
+        return failure(status, body, request)
+    if not 200 <= status < 300:
+        return AriMalformed(f"{request.method} {_anonymous(request.path)}: unexpected status {status}", status)
+    if body is None and status != 204 and request.method == "GET":
+        return AriMalformed(f"{request.method} {_anonymous(request.path)}: {status} without a body", status)
+    return Reply(status, body)
+
+
+_ID = re.compile(r"[^/]*[0-9][^/]*")
+
+
+def _anonymous(path: str) -> str:
+    """A path without its ids, for messages."""
+    return _ID.sub("*", path)
+
+
+@dataclass(slots=True)
+class _Pending:
+    request: Request
+    done: Done
+    lane: str
+    deadline: float
+
+
+@dataclass(slots=True)
+class LinkHealth:
+    """How the line is: `up` the event socket, `reason` why not; `probe` what is wrong with the application's lookups, or "".
+
+    `silent` is seconds since anything was heard, `pending` requests under way, `timeouts` how many were never answered.
+    """
+
+    up: bool
+    reason: str
+    probe: str
+    silent: float
+    pending: int
+    timeouts: int
+    reconnects: int
+
+
+class AriLink:
+    """One application's line to one Asterisk. `run()` keeps it up until it is cancelled or refused.
+
+    `url` is that of Asterisk's HTTP server (`http://127.0.0.1:8088`). `on_event` gets each event as a dict, in order; `on_up` and
+    `on_down(reason)` tell of the event socket; `probe_channel()` gives a live channel's id to probe with, or "".
+    Raises `ValueError` for a weak password, `AriRefused` and `AriReplaced` out of `run()`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        app: str,
+        on_event: Callable[[dict[str, Any]], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[str], None],
+        probe_channel: Callable[[], str] = lambda: "",
+    ) -> None:
+        if password == user or password == "asterisk" or len(password) < MIN_PASSWORD:
+            raise ValueError(f"the ARI password is weak: it must have {MIN_PASSWORD} characters or more and not be a default")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", app):
+            raise ValueError("the ARI application's name must be letters, digits, - and _, at most 40")
+        self.app = app
+        self._base = URL(url.rstrip("/") + "/ari/")
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}"}
+        self._on_event, self._on_up, self._on_down, self._probe_channel = on_event, on_up, on_down, probe_channel
+        self._session: aiohttp.ClientSession | None = None
+        self._ws: aiohttp.ClientWebSocketResponse[bool] | None = None
+        self._pending: dict[str, _Pending] = {}
+        self._out: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._lanes: dict[str, deque[tuple[Request, Done]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._n = 0
+        self._heard = 0.0
+        self._stuck = False
+        self._row = 0
+        self._timeouts = 0
+        self._reconnects = 0
+        self._reason = "not connected yet"
+        self._probe_says = ""
+        self._echo_sent = ""
+        self._echo_at = 0.0
+        self._fatal: AriError | None = None
+        self.malformed = 0
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    @property
+    def up(self) -> bool:
+        """Whether the event socket is there."""
+        return self._ws is not None
+
+    def send(self, request: Request, done: Done, lane: str = "") -> None:
+        """Send, and call `done` with what came of it, exactly once; order holds within a lane. Never blocks, never raises."""
+        queue = self._lanes.get(lane)
+        if queue is not None:
+            queue.append((request, done))
+        elif self._ws is not None and not (self._stuck and self._passes(lane)):
+            self._send_ws(request, done, lane)
+        elif self._session is None:
+            done(AriLost("the line to Asterisk is closed"))
+        else:
+            self._lanes[lane] = deque(((request, done),))
+            self._spawn(self._run_lane(lane))
+
+    async def request(self, request: Request, lane: str = "") -> Reply:
+        """As `send`, and wait for it: the reply, or the `AriError` raised."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.send(request, lambda answer: None if future.done() else future.set_result(answer), lane)
+        answer = await future
+        if isinstance(answer, AriError):
+            raise answer
+        return answer
+
+    async def request_http(self, request: Request, seconds: float = DEADLINE) -> Reply:
+        """A request over HTTP although the socket is up: for long answers, and for what may hang."""
+        answer = await self._http(request, seconds)
+        if isinstance(answer, AriError):
+            raise answer
+        return answer
+
+    def _passes(self, lane: str) -> bool:
+        """Whether a lane may pass the stuck line: nothing of its own waits there."""
+        return all(each.lane != lane for each in self._pending.values())
+
+    def _send_ws(self, request: Request, done: Done, lane: str = "") -> None:
+        if len(self._pending) >= MAX_PENDING:
+            done(AriLost("too many requests under way"))
+            return
+        self._n += 1
+        key = str(self._n)
+        frame: dict[str, Any] = {
+            "type": "RESTRequest",
+            "transaction_id": key,
+            "request_id": key,
+            "method": request.method,
+            "uri": request.path,
+        }
+        if request.query:
+            frame["query_strings"] = [{"name": name, "value": value} for name, value in request.query]
+        if request.body is not None:
+            frame["content_type"] = "application/json"
+            frame["message_body"] = orjson.dumps(request.body).decode()
+        self._pending[key] = _Pending(request, done, lane, time.monotonic() + DEADLINE)
+        self._out.append(orjson.dumps(frame))
+        self._wake.set()
+
+    async def _run_lane(self, lane: str) -> None:
+        queue = self._lanes[lane]
+        try:
+            while queue:
+                request, done = queue[0]
+                answer = await self._http(request, DEADLINE)
+                queue.popleft()
+                self._finish(done, answer)
+        finally:
+            del self._lanes[lane]
+            for _, done in queue:
+                self._finish(done, AriLost("the line to Asterisk is closed"))
+
+    async def _http(self, request: Request, seconds: float) -> Answer:
+        session = self._session
+        if session is None:
+            return AriLost("the line to Asterisk is closed")
+        try:
+            async with session.request(
+                request.method,
+                self._base.join(URL(request.path)),
+                params=list(request.query),
+                data=None if request.body is None else orjson.dumps(request.body),
+                headers={"Content-Type": "application/json"} if request.body is not None else None,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as response:
+                raw = await _read_bounded(response)
+                if raw is None:
+                    response.close()
+                    return AriTooBig(f"{request.method} {_anonymous(request.path)}: more than {MAX_ANSWER} bytes", response.status)
+                return read_answer(response.status, raw, request)
+        except TimeoutError:
+            self._timeouts += 1
+            return AriTimeout(f"{request.method} {_anonymous(request.path)}: no answer in {seconds:g} s")
+        except aiohttp.ClientConnectionError as error:
+            return AriLost(f"{request.method} {_anonymous(request.path)}: {type(error).__name__}")
+        except (aiohttp.ClientError, ValueError) as error:
+            return AriMalformed(f"{request.method} {_anonymous(request.path)}: {type(error).__name__}")
+
+    def _finish(self, done: Done, answer: Answer) -> None:
+        try:
+            done(answer)
+        except Exception:
+            log.exception("ari_answer_handler_failed")
+
+    # ---- staying connected -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and connect again for ever; returns only by `AriRefused`, `AriReplaced` or cancellation."""
+        connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=10)
+        timeout = aiohttp.ClientTimeout(total=DEADLINE)
+        try:
+            async with aiohttp.ClientSession(headers=self._headers, connector=connector, timeout=timeout, trust_env=False) as session:
+                self._session = session
+                await self._keep_connected(session)
+        finally:
+            self._session = None
+            self._drop_pending("the line to Asterisk is closed")
+            for task in list(self._tasks):
+                task.cancel()
+
+    async def _keep_connected(self, session: aiohttp.ClientSession) -> None:
+        attempt = 0
+        while True:
+            try:
+                began = time.monotonic()
+                await self._one_connection(session)
+                if time.monotonic() - began > STEADY_AFTER:
+                    attempt = 0
+            except AriError as error:
+                if isinstance(error, AriRefused | AriReplaced):
+                    raise
+                if str(error) != self._reason:
+                    log.warning("ari_not_connected", reason=str(error), attempt=attempt)
+                self._reason = str(error)
+            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)]
+            attempt += 1
+            await asyncio.sleep(pause * (1 + random.random()))
+
+    async def _one_connection(self, session: aiohttp.ClientSession) -> None:
+        """One life of the socket; raises `AriError` when it could not be opened, returns when it ended."""
+        ws = await self._open(session)
+        self._ws, self._reason, self._heard, self._row, self._echo_sent = ws, "", time.monotonic(), 0, ""
+        self._stuck = False
+        self._out.clear()
+        reason = "the connection was closed"
+        helpers = [asyncio.create_task(job(ws)) for job in (self._write, self._watch, self._echo_round, self._probe_round)]
+        try:
+            log.info("ari_connected", app=self.app)
+            self._on_up()
+            reader = asyncio.create_task(self._read(ws))
+            helpers.append(reader)
+            done, _ = await asyncio.wait(helpers, return_when=asyncio.FIRST_COMPLETED)
+            reason = next((str(t.exception() or t.result()) for t in done if not t.cancelled()), reason)
+        finally:
+            self._ws = None
+            for task in helpers:
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            self._reconnects += 1
+            self._reason = reason
+            self._drop_pending(reason)
+            self._on_down(reason)
+            with contextlib.suppress(Exception):
+                await ws.close()
+        log.warning("ari_lost", reason=reason)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse[bool]:
+        address = (self._base / "events").with_query(app=self.app, subscribeAll="false")
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await session.ws_connect(
+                    address.with_scheme("wss" if address.scheme == "https" else "ws"),
+                    autoping=False,
+                    autoclose=False,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
+                    max_msg_size=MAX_ANSWER,
+                    decode_text=False,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in (401, 403):
+                raise AriRefused(f"Asterisk refuses our ARI user ({error.status}): check user, password and rights", error.status) from None
+            raise AriLost(f"Asterisk answers {error.status} instead of opening the event socket", error.status) from None
+        except TimeoutError:
+            raise AriLost("Asterisk does not answer") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise AriLost(f"cannot connect to Asterisk: {type(error).__name__}") from None
+
+    def fail(self, error: AriError) -> None:
+        """End the line for good: `run()` raises this error."""
+        self._fatal = error
+        self.reconnect(str(error))
+
+    def reconnect(self, reason: str) -> None:
+        """Give this socket up; the next one is opened at once."""
+        self._give_up = reason
+        self._wake.set()
+
+    _give_up = ""
+
+    # ---- the jobs of one socket: each returns the reason for which it ended the socket -----------------------------------
+
+    async def _write(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
+        self._give_up = ""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._give_up:
+                return self._give_up
+            while self._out:
+                await ws.send_frame(self._out.popleft(), aiohttp.WSMsgType.TEXT)
+
+    async def _read(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
+        while True:
+            message = await ws.receive()
+            self._heard = time.monotonic()
+            kind = message.type
+            if kind is aiohttp.WSMsgType.TEXT:
+                self._take(message.data)
+            elif kind is aiohttp.WSMsgType.PING:
+                await ws.pong(message.data)
+            elif kind is aiohttp.WSMsgType.PONG:
+                continue
+            elif kind is aiohttp.WSMsgType.ERROR:
+                return self._reading_failed(message.data)
+            else:
+                return "Asterisk closed the event socket"
+
+    def _reading_failed(self, error: object) -> str:
+        too_big = isinstance(error, aiohttp.WebSocketError) and error.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+        if too_big and self._pending:
+            first = self._pending.pop(next(iter(self._pending)))
+            self._finish(first.done, AriTooBig(f"{first.request.method} {_anonymous(first.request.path)}: more than {MAX_ANSWER} bytes"))
+        return "a message larger than we read" if too_big else f"the event socket broke: {type(error).__name__}"
+
+    def _take(self, raw: Any) -> None:
+        try:
+            message = orjson.loads(raw)
+            kind = message["type"]
+        except (orjson.JSONDecodeError, TypeError, KeyError):
+            self.malformed += 1
+            return
+        if kind == "RESTResponse":
+            self._take_answer(message)
+        elif kind == "ApplicationReplaced" and message.get("application") == self.app:
+            self.fail(AriReplaced("another process took our ARI application"))
+        elif kind == "ChannelUserevent" and message.get("eventname") == ECHO:
+            self._echo_back(message)
+        else:
+            try:
+                self._on_event(message)
+            except Exception:
+                log.exception("ari_event_handler_failed", kind=kind)
+
+    def _take_answer(self, message: dict[str, Any]) -> None:
+        self._stuck = False
+        pending = self._pending.pop(str(message.get("request_id")), None)
+        if pending is None:
+            return
+        self._row = 0
+        status = message.get("status_code")
+        raw = message.get("message_body")
+        if not isinstance(status, int) or not (raw is None or isinstance(raw, str)):
+            self._finish(pending.done, AriMalformed(f"{pending.request.method} {_anonymous(pending.request.path)}: not an ARI answer"))
+            return
+        self._finish(pending.done, read_answer(status, raw, pending.request))
+
+    async def _watch(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
+        """Pings, silence and deadlines, in one loop."""
+        next_ping = 0.0
+        while True:
+            now = time.monotonic()
+            if now - self._heard > SILENCE:
+                return f"nothing heard from Asterisk for {now - self._heard:.1f} s"
+            if self._expire(now) >= TIMEOUTS_IN_A_ROW:
+                return f"{self._row} requests in a row without an answer"
+            if self._echo_sent and now - self._echo_at > ECHO_WITHIN:
+                return f"an event of our own did not come back in {ECHO_WITHIN:g} s"
+            if now >= next_ping:
+                next_ping = now + PING_EVERY
+                await ws.ping()
+            await asyncio.sleep(SWEEP_EVERY)
+
+    def _expire(self, now: float) -> int:
+        """Fail what is past its deadline (the oldest come first); how many requests in a row had no answer."""
+        while self._pending:
+            key = next(iter(self._pending))
+            pending = self._pending[key]
+            if pending.deadline > now:
+                self._stuck = self._stuck or now > pending.deadline - DEADLINE + STUCK_AFTER
+                break
+            del self._pending[key]
+            self._stuck = True
+            self._timeouts += 1
+            self._row += 1
+            where = f"{pending.request.method} {_anonymous(pending.request.path)}"
+            self._finish(pending.done, AriTimeout(f"{where}: no answer in {DEADLINE:g} s"))
+        return self._row
+
+    async def _echo_round(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
+        """Send an event of our own round through Asterisk: its coming back is what proves that events reach us."""
+        n = 0
+        while True:
+            await asyncio.sleep(PROBE_EVERY)
+            n += 1
+            self._echo_sent, self._echo_at = str(n), time.monotonic()
+            query = (("application", self.app), ("source", f"application:{self.app}"))
+            self._send_ws(Request("POST", f"events/user/{ECHO}", query, {"variables": {"n": self._echo_sent}}), self._echo_answered)
+
+    def _echo_answered(self, answer: Answer) -> None:
+        if isinstance(answer, AriRefused):
+            self.fail(answer)
+        elif isinstance(answer, AriError) and not isinstance(answer, AriTimeout | AriLost):
+            self._probe_says = f"echo: {answer}"
+            self._echo_sent = ""
+
+    def _echo_back(self, message: dict[str, Any]) -> None:
+        said = message.get("userevent")
+        if isinstance(said, dict) and said.get("n") == self._echo_sent:
+            self._echo_sent = ""
+
+    async def _probe_round(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
+        """Ask for what a call needs, apart from the calls' own way."""
+        while True:
+            self._probe_says = await self._probe()
+            await asyncio.sleep(PROBE_EVERY)
+
+    async def _probe(self) -> str:
+        channel = self._probe_channel() or "cw-probe"
+        for request in (Request("GET", f"applications/{self.app}"), Request("GET", f"channels/{channel}")):
+            answer = await self._http(request, DEADLINE)
+            if isinstance(answer, AriRefused):
+                self.fail(answer)
+            if isinstance(answer, AriError) and not (isinstance(answer, AriNotFound) and request.path.startswith("channels/")):
+                log.warning("ari_probe_failed", reason=str(answer))
+                return str(answer)
+        return ""
+
+    # ---- the rest ----------------------------------------------------------------------------------------------------
+
+    def health(self) -> LinkHealth:
+        """How the line is just now."""
+        silent = time.monotonic() - self._heard if self._heard else 0.0
+        return LinkHealth(self.up, self._reason, self._probe_says, silent, len(self._pending), self._timeouts, self._reconnects)
+
+    def _drop_pending(self, reason: str) -> None:
+        pending, self._pending = self._pending, {}
+        self._out.clear()
+        for each in pending.values():
+            self._finish(each.done, AriLost(reason))
+
+    def _spawn(self, job: Any) -> None:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, or None when it is larger than we read."""
+    if (response.content_length or 0) > MAX_ANSWER:
+        return None
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(65536):
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            return None
+        parts.append(chunk)
+    return b"".join(parts)

@@ -1,0 +1,471 @@
+"""A PBX of our own, for `make up` and for the tests: one instance is one directory and one Asterisk process.
+
+The directory holds everything the instance needs or leaves behind: `etc` (the shipped `callwright-*.conf` and the small files with this
+instance's ports and secrets that include them), `run`, `spool`, `log`, `lib`, `moh` (music, synthesised here) and `sounds/callwright`
+(prompts that the application renders). Paths are the same inside and outside, so a prompt is played by the path it was written to.
+Asterisk runs without root: it may write to `run`, `spool`, `log` and `lib`, and only read the rest. Several instances run side by side.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import ctypes.util
+import functools
+import json
+import math
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import wave
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.pbx.local_install import AsteriskInstall, InstallError, ensure_asterisk
+
+__all__ = ["AgentPhone", "AsteriskInstall", "InstallError", "LocalPbx", "PbxError", "PbxPorts", "PbxSecrets", "ensure_asterisk"]
+
+MINIMUM_SECRET = 16
+_WRITABLE = ("run", "spool", "log", "lib", "cache", "keys")
+_DEFAULTS_WILL_DO = ("acl.conf", "ccss.conf", "cel.conf", "features.conf", "pjproject.conf", "queuerules.conf", "udptl.conf", "websocket_client.conf")
+_STOP_SECONDS = 8.0
+
+
+class PbxError(RuntimeError):
+    """The local PBX did not do what was asked; the message says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PbxPorts:
+    """Ports on 127.0.0.1: `sip` and the range `rtp_start`..`rtp_end` are UDP, `ari` and `ami` TCP. `agi` is where FastAGI is called."""
+
+    sip: int
+    ari: int
+    ami: int
+    rtp_start: int
+    rtp_end: int
+    agi: int = 4573
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPhone:
+    """A phone that may register: `extension` is its SIP user and its endpoint's name, `name` is shown. No secret given: one is made."""
+
+    name: str
+    extension: str
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PbxSecrets:
+    """Passwords of one instance; `agents` by extension."""
+
+    ari: str = field(repr=False)
+    ami: str = field(repr=False)
+    agents: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+class LocalPbx:
+    """One instance. Give the same directory to another object, also in another process, and it means the same PBX.
+
+    `queues` names queues of the PBX's own beside the fallback's; every agent is in all of them. `extra` maps file names in `etc` to text
+    appended to them, for a dialplan that only a test or a benchmark needs. `shipped` is where `callwright-*.conf` are.
+    """
+
+    def __init__(
+        self,
+        install: AsteriskInstall,
+        directory: Path,
+        ports: PbxPorts,
+        *,
+        agents: Sequence[AgentPhone] = (),
+        app: str = "callwright",
+        ari_user: str = "callwright",
+        ami_user: str = "callwright",
+        ari_secret: str = "",
+        ami_secret: str = "",
+        queues: Sequence[str] = (),
+        extra: dict[str, str] | None = None,
+        shipped: Path | None = None,
+    ) -> None:
+        self.install = install
+        self.directory = directory.absolute()
+        self.ports = ports
+        self.agents = tuple(agents)
+        self.app = app
+        self.ari_user = ari_user
+        self.ami_user = ami_user
+        self.queues = tuple(queues)
+        self.extra = dict(extra or {})
+        self._given = (ari_secret, ami_secret)
+        self._shipped = shipped or _shipped_config()
+        self._process: subprocess.Popen[bytes] | None = None
+        _refuse_odd_names([app, ari_user, ami_user, *self.queues, *(agent.extension for agent in self.agents)])
+
+    # -- places ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def sounds_dir(self) -> Path:
+        """Where prompts are written; Asterisk sees the same path: play `sound:<sounds_dir>/<name without suffix>`."""
+        return self.directory / "sounds" / "callwright"
+
+    @property
+    def config_file(self) -> Path:
+        """The `asterisk.conf` of this instance."""
+        return self.directory / "etc" / "asterisk.conf"
+
+    @property
+    def cdr_file(self) -> Path:
+        """Call records as CSV (`callwright-cdr.conf` says how)."""
+        return self.directory / "log" / "cdr-csv" / "Master.csv"
+
+    @property
+    def ari_url(self) -> str:
+        """Base address of ARI, without a slash at its end: append `/ari/...`."""
+        return f"http://127.0.0.1:{self.ports.ari}"
+
+    @functools.cached_property
+    def secrets(self) -> PbxSecrets:
+        """This instance's passwords: 32 random bytes each, made once and kept in `secrets.json`, which only its owner may read."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / "secrets.json"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        known: dict[str, str] = dict(kept.get("agents", {}))
+        made = PbxSecrets(
+            ari=_secret("ARI", self._given[0] or kept.get("ari")),
+            ami=_secret("AMI", self._given[1] or kept.get("ami")),
+            agents={
+                **known,
+                **{a.extension: _secret(f"agent {a.extension}", a.secret or known.get(a.extension)) for a in self.agents},
+            },
+        )
+        _write_private(path, json.dumps({"ari": made.ari, "ami": made.ami, "agents": made.agents}, indent=1))
+        return made
+
+    # -- configuration --------------------------------------------------------------------------------------------------------
+
+    def write_config(self) -> None:
+        """Write all files of the instance. Harmless to repeat; a running PBX reads the change after `cli("core reload")`."""
+        etc = self.directory / "etc"
+        for name in ("etc", "moh", "sounds/callwright", *_WRITABLE):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        (self.directory / "log" / "cdr-csv").mkdir(exist_ok=True)
+        self.directory.chmod(0o755)
+        for source in sorted(self._shipped.glob("callwright-*.conf")):
+            shutil.copyfile(source, etc / source.name)
+        for name, text in self._local_files().items():
+            _write_private(etc / name, text + self.extra.get(name, ""))
+        music = self.directory / "moh" / "callwright.wav"
+        if not music.exists():
+            write_music(music)
+        self._hand_over()
+
+    def _local_files(self) -> dict[str, str]:
+        """The files that hold this instance's own values; each includes its shipped `callwright-*.conf`."""
+        ports, place = self.ports, self.directory
+        ari_password, ari_format = _crypted(self.secrets.ari)
+        folders = {
+            "astetcdir": "etc",
+            "astvarlibdir": "lib",
+            "astdbdir": "lib",
+            "astcachedir": "cache",
+            "astkeydir": "keys",
+            "astspooldir": "spool",
+            "astrundir": "run",
+            "astlogdir": "log",
+        }
+        options = f'#include "{place}/etc/callwright-asterisk.conf"'  # read before astetcdir is known: the whole path
+        return {
+            "asterisk.conf": _lines("[directories]", *(f"{key} = {place / name}" for key, name in folders.items()), options),
+            "modules.conf": _lines(_include("modules")),
+            "http.conf": _lines("[general]", f"bindport = {ports.ari}", _include("http")),
+            "ari.conf": _lines(
+                _include("ari"),
+                f"[{self.ari_user}](callwright-ari-user)",
+                f"password_format = {ari_format}",
+                f"password = {ari_password}",
+            ),
+            "manager.conf": _lines(
+                "[general]",
+                f"port = {ports.ami}",
+                _include("manager"),
+                f"[{self.ami_user}](callwright-ami-user)",
+                f"secret = {self.secrets.ami}",
+            ),
+            "pjsip.conf": self._pjsip(),
+            "rtp.conf": _lines("[general]", f"rtpstart = {ports.rtp_start}", f"rtpend = {ports.rtp_end}", _include("rtp")),
+            "logger.conf": _lines(_include("logger")),
+            "cdr.conf": _lines(_include("cdr")),
+            "indications.conf": _lines(_include("indications")),
+            **{name: "[general]\n" for name in _DEFAULTS_WILL_DO},
+            "musiconhold.conf": _lines("[callwright]", f"directory = {place / 'moh'}", _include("musiconhold")),
+            "queues.conf": self._queues(),
+            "extensions.conf": self._extensions(),
+        }
+
+    def _pjsip(self) -> str:
+        lines = [
+            "[global]",
+            "type = global",
+            "user_agent = PBX",
+            "endpoint_identifier_order = auth_username,username,ip",
+            "[transport-udp]",
+            "type = transport",
+            "protocol = udp",
+            f"bind = 127.0.0.1:{self.ports.sip}",
+            _include("pjsip"),
+            "[trunk](callwright-trunk)",
+            "[trunk-addresses]",
+            "type = identify",
+            "endpoint = trunk",
+            "match = 127.0.0.1/32",
+        ]
+        for agent in self.agents:
+            number, shown = agent.extension, "".join(c for c in agent.name if c.isalnum() or c in " -.'")
+            lines += [
+                f"[{number}](callwright-agent)",
+                f"auth = {number}",
+                f"aors = {number}",
+                f'callerid = "{shown}" <{number}>',
+                f"[{number}](callwright-agent-auth)",
+                f"username = {number}",
+                f"password = {self.secrets.agents[number]}",
+                f"[{number}](callwright-agent-aor)",
+            ]
+        return _lines(*lines)
+
+    def _queues(self) -> str:
+        members = [f"member => PJSIP/{agent.extension},0,{agent.extension},PJSIP/{agent.extension}" for agent in self.agents]
+        lines = [_include("queues")]
+        for queue in ("callwright-fallback", *self.queues):
+            lines += [f"[{queue}](callwright-queue)", *members]
+        return _lines(*lines)
+
+    def _extensions(self) -> str:
+        return _lines(
+            "[globals]",
+            f"CALLWRIGHT_APP = {self.app}",
+            f"CALLWRIGHT_AGI = 127.0.0.1:{self.ports.agi}",
+            _include("extensions"),
+            "[from-trunk]",
+            "exten => _1XXX,1,Gosub(callwright-door,s,1(${EXTEN}))",
+            "exten => _20XX,1,Gosub(callwright-agi,s,1(${EXTEN}))",
+            "[from-internal]",
+            "include => from-trunk",
+        )
+
+    def _hand_over(self) -> None:
+        """Let Asterisk's account read the configuration and write its own folders."""
+        uid, gid = self.install.uid, self.install.gid
+        if uid is None or gid is None:
+            return
+        etc = self.directory / "etc"
+        os.chown(etc, 0, gid)
+        etc.chmod(0o750)
+        for path in etc.iterdir():
+            os.chown(path, 0, gid)
+            path.chmod(0o640)
+        for name in _WRITABLE:
+            for folder, _, files in os.walk(self.directory / name):
+                os.chown(folder, uid, gid)
+                for entry in files:
+                    os.chown(os.path.join(folder, entry), uid, gid, follow_symlinks=False)
+
+    # -- process --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of this instance's Asterisk, or None when it does not run."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        try:
+            pid = int((self.directory / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.config_file).encode() in command else None
+
+    def start(self) -> None:
+        """Start Asterisk and return at once; harmless when it runs. It outlives this process."""
+        if self.pid is not None:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        uid, gid = self._account()
+        argv = [str(self.install.binary), "-f", "-C", str(self.config_file)]
+        with open(self.directory / "console.log", "ab") as console:
+            self._process = subprocess.Popen(
+                self._command(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                cwd="/",
+                user=uid,
+                group=gid,
+            )
+        (self.directory / "pid").write_text(f"{self._process.pid}\n")
+
+    def wait_ready(self, timeout: float = 20.0) -> None:
+        """Return when Asterisk is booted and ARI answers with our password; raise `PbxError` after `timeout` seconds or when it ends."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self.pid is None:
+                raise PbxError(f"Asterisk ended while starting:\n{self._last_words()}")
+            why = self._not_ready()
+            if why is None:
+                return
+            if time.monotonic() > deadline:
+                raise PbxError(f"Asterisk is not ready after {timeout:.0f} s: {why}\n{self._last_words()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End Asterisk, and with it every call; harmless when it does not run."""
+        self._end(signal.SIGTERM)
+        self._forget_mount_point()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash: no BYE, no hangup event."""
+        self._end(signal.SIGKILL)
+
+    def cli(self, command: str) -> str:
+        """The answer of `asterisk -rx command`. Raises `PbxError` when the PBX does not answer."""
+        argv = [str(self.install.binary), "-n", "-C", str(self.config_file), "-rx", command]
+        done = subprocess.run(self._command(argv), capture_output=True, text=True, errors="replace", timeout=20, check=False)
+        if done.returncode != 0:
+            raise PbxError(f"the PBX does not answer: {(done.stdout + done.stderr).strip()[:300]}")
+        return done.stdout
+
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        return self.install.command(argv, self.directory)
+
+    def _account(self) -> tuple[int | None, int | None]:
+        """Whom the machine's own Asterisk runs as; inside a tree of ours, chroot changes the account."""
+        return (self.install.uid, self.install.gid) if self.install.root is None else (None, None)
+
+    def _not_ready(self) -> str | None:
+        request = urllib.request.Request(f"{self.ari_url}/ari/asterisk/info?only=status")
+        token = b64encode(f"{self.ari_user}:{self.secrets.ari}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=2):
+                pass
+            answer = self.cli("core waitfullybooted")
+        except urllib.error.HTTPError as error:
+            return f"ARI answers {error.code}"
+        except (OSError, PbxError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        return None if "fully booted" in answer else answer.strip()
+
+    def _end(self, number: signal.Signals) -> None:
+        deadline = time.monotonic() + _STOP_SECONDS
+        while (pid := self.pid) is not None:
+            try:
+                os.kill(pid, number if time.monotonic() < deadline else signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            step = time.monotonic() + 1.0
+            while self.pid == pid and time.monotonic() < step:
+                time.sleep(0.02)
+        (self.directory / "pid").unlink(missing_ok=True)
+
+    def _forget_mount_point(self) -> None:
+        """Remove the empty folders that stood for this directory inside the tree; never a folder that the tree came with."""
+        if self.install.root is None:
+            return
+        inside = self.install.root / self.directory.relative_to("/")
+        for folder in [inside, *inside.parents][: len(self.directory.parts) - 2]:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+    def _last_words(self) -> str:
+        found = []
+        for path in (self.directory / "console.log", self.directory / "log" / "messages.log"):
+            if path.exists():
+                found += path.read_text(errors="replace").splitlines()[-12:]
+        return "\n".join(found) or "(it said nothing)"
+
+
+def write_music(path: Path) -> None:
+    """A soft arpeggio of twelve seconds, 8 kHz mono 16 bit, that loops without a seam."""
+    rate, beat = 8000, 0.5
+    notes = [262, 330, 392, 523, 392, 330, 220, 262, 330, 440, 330, 262, 175, 220, 262, 349, 262, 220, 196, 247, 294, 392, 294, 247]
+    total = int(rate * beat * len(notes))
+    samples = array.array("h", bytes(2 * total))
+    for position, pitch in enumerate(notes):
+        for step in range(int(rate * beat * 2)):  # each note rings on under the next
+            at = step / rate
+            loudness = 2600 * min(1.0, at / 0.03) * math.exp(-2.2 * at)
+            value = loudness * (math.sin(2 * math.pi * pitch * at) + 0.3 * math.sin(4 * math.pi * pitch * at))
+            samples[(position * int(rate * beat) + step) % total] += int(value)
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(samples.tobytes())
+
+
+def _shipped_config() -> Path:
+    """`asterisk-config` beside the sources, or inside an installed package."""
+    here = Path(__file__).resolve().parent
+    for place in (here / "asterisk-config", here.parent.parent / "asterisk-config"):
+        if (place / "callwright-extensions.conf").exists():
+            return place
+    raise PbxError(f"asterisk-config is missing beside {here}")
+
+
+def _include(name: str) -> str:
+    return f"#include callwright-{name}.conf"
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _secret(owner: str, given: str | None) -> str:
+    """`given` when it is strong enough, else a new one of 32 random bytes."""
+    if not given:
+        return secrets.token_urlsafe(32)
+    if len(given) < MINIMUM_SECRET or len(set(given)) < 6 or not given.isprintable() or set(given) & set(" ;\\\"'"):
+        raise PbxError(f"the {owner} password is weak or has odd characters: give {MINIMUM_SECRET} random letters and digits, or none")
+    return given
+
+
+def _refuse_odd_names(names: Sequence[str]) -> None:
+    """These become names in configuration files and in dial strings."""
+    for name in names:
+        if not name or len(name) > 40 or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+            raise PbxError(f"{name!r} cannot be a name on the PBX: use letters, digits, - and _")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace the file in one step; it is never readable by others."""
+    growing = path.with_name(path.name + ".new")
+    growing.unlink(missing_ok=True)
+    with os.fdopen(os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+    growing.replace(path)
+
+
+def _crypted(password: str) -> tuple[str, str]:
+    """What ari.conf is to hold, and its format: a hash where libcrypt can make one, else the password itself.
+
+    The password is random, so slow rounds protect nothing; few of them keep each request cheap.
+    """
+    name = ctypes.util.find_library("crypt")
+    if name is None:
+        return password, "plain"
+    crypt: Callable[[bytes, bytes], bytes | None] = ctypes.CDLL(name).crypt
+    crypt.restype = ctypes.c_char_p  # type: ignore[attr-defined]
+    salt = "".join(secrets.choice("abcdefghijkmnopqrstuvwxyz0123456789") for _ in range(16))
+    hashed = crypt(password.encode(), f"$5$rounds=1000${salt}$".encode())
+    return (hashed.decode(), "crypt") if hashed and hashed.startswith(b"$5$") else (password, "plain")

@@ -1,0 +1,589 @@
+"""The dialect: ARI's JSON into events of the core, commands of the core into requests. Pure: no I/O, no clock, no chance.
+
+`Book` is the only map between Asterisk's channels and our calls, legs and playbacks; it is also what makes events idempotent.
+A caller leaves once, a leg only moves forward (asked, entered, dialled, ringing, up, ended), a playback ends once, a digit
+counts once; whatever comes twice, late or out of order changes nothing and yields nothing. Each handler reads one type of
+ARI event; types without a handler, events about channels that are not ours and events that lack a field are counted and ignored.
+
+Asterisk says of an inbound channel that was hung up by a request `soft: true` and the flag of that request as its "cause"; only
+the cause of a hang-up without `soft`, and that of `ChannelDestroyed`, are Q.850.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from app.core import commands, events
+from app.core.view import LiveCall
+from app.pbx.ari import Request
+
+Json: TypeAlias = Mapping[str, Any]
+
+NORMAL, BUSY, NO_ANSWER, UNREACHABLE, DECLINED, CANCELLED, TEMPORARY = 16, 17, 19, 20, 21, 26, 41
+ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
+
+LEG = re.compile(r"([0-9a-f]{32})-leg\d{1,9}")
+BRIDGE = re.compile(r"([0-9a-f]{32})-br\d{1,9}")
+PLAYBACK = re.compile(r"([0-9a-f]{32})-pb\d{1,9}")
+_ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_NUMBER = re.compile(r"\+?[0-9*#]{1,40}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})?")
+_VARIABLE = re.compile(r"CW_[A-Z0-9_]{1,40}")
+_MEDIA = re.compile(r"(sound:[A-Za-z0-9_./-]{1,255}|digits:[0-9*#]{1,80}|number:-?\d{1,15}|characters:[A-Za-z0-9*#@. +/-]{1,80})")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_DIGITS = frozenset("0123456789*#ABCD")
+_FORGOTTEN = 8192  # channels whose end is remembered, against late duplicates
+
+# What Asterisk need not tell us. `allowed` instead would silence the answers to our own requests as well.
+UNWANTED: tuple[str, ...] = (
+    "BridgeCreated",
+    "BridgeDestroyed",
+    "BridgeMerged",
+    "BridgeVideoSourceChanged",
+    "ChannelCallerId",
+    "ChannelConnectedLine",
+    "ChannelCreated",
+    "ChannelDialplan",
+    "ChannelEnteredBridge",
+    "ChannelHold",
+    "ChannelLeftBridge",
+    "ChannelTalkingFinished",
+    "ChannelTalkingStarted",
+    "ChannelUnhold",
+    "ChannelVarset",
+    "PlaybackContinuing",
+    "PlaybackStarted",
+)
+
+
+class BadCommand(ValueError):
+    """A command holds something that must not reach Asterisk; says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegEntered(events.CallEvent):
+    """A leg of ours is in our application and can be joined and dialled. For the adapter alone; never posted."""
+
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLeft(events.CallEvent):
+    """The caller's channel is out of our application and of its bridge. For the adapter alone; never posted."""
+
+
+@dataclass(slots=True, eq=False)
+class Leg:
+    """One of our channels to an agent. `ending` is the cause with which we asked for its end, or 0; `cause` as Asterisk gave it."""
+
+    id: str
+    call: str
+    bridge: str
+    seconds: float = 0.0
+    state: int = ASKED
+    rang: bool = False
+    joined: bool = False
+    ending: int = 0
+    cause: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """One call: its caller's channel, its legs, and what plays.
+
+    `left` is what the core was told, `gone` that the channel is out of our application. `bridge` is the bridge the caller is in,
+    `joins` the one to be joined when nothing plays any more, `bridges` those we made; `playbacks` are awaited, `playing` those that
+    Asterisk has; `cause` is the one with which we asked for the end.
+    """
+
+    call: str
+    channel: str
+    up: bool = False
+    left: bool = False
+    gone: bool = False
+    bridge: str = ""
+    joins: str = ""
+    cause: int = 0
+    last_digit: str = ""
+    legs: dict[str, Leg] = field(default_factory=dict)
+    bridges: set[str] = field(default_factory=set)
+    playbacks: set[str] = field(default_factory=set)
+    playing: set[str] = field(default_factory=set)
+
+    @property
+    def over(self) -> bool:
+        """Nothing of the call is left in Asterisk but a bridge."""
+        return self.gone and not self.legs
+
+
+class Book:
+    """All calls of ours, by call, by channel and by playback. `counts` says what was ignored, and why."""
+
+    def __init__(self, app: str, mint: Callable[[], str]) -> None:
+        self.app = app
+        self.mint = mint
+        self.calls: dict[str, Caller] = {}
+        self.channels: dict[str, Caller | Leg] = {}
+        self.playbacks: dict[str, Caller] = {}
+        self.ended: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+
+    # ---- taking on and letting go --------------------------------------------------------------------------------------
+
+    def adopt(self, live: LiveCall) -> None:
+        """Take on a call that an earlier process left; one that is known already stays as it is."""
+        if live.call in self.calls or not (live.caller or live.legs):
+            return
+        caller = Caller(live.call, live.channel, up=live.up, left=not live.caller, gone=not live.caller)
+        self.calls[live.call] = caller
+        if live.caller:
+            self.channels[live.channel] = caller
+            for playback in live.playbacks:
+                self.add_playback(caller, playback)
+                caller.playing.add(playback)
+        if live.bridge:
+            caller.bridges.add(live.bridge)
+        for leg, state in live.legs.items():
+            known = self.add_leg(caller, leg, live.bridge, 0.0)
+            known.state = {"ringing": RINGING, "up": UP}.get(state, ASKED)
+            known.rang = known.state >= RINGING
+
+    def add_caller(self, call: str, channel: str, up: bool) -> Caller:
+        """A new call."""
+        caller = Caller(call, channel, up=up)
+        self.calls[call] = caller
+        self.channels[channel] = caller
+        return caller
+
+    def add_leg(self, caller: Caller, leg: str, bridge: str, seconds: float) -> Leg:
+        """A new leg, before anything is asked of Asterisk."""
+        known = Leg(leg, caller.call, bridge, seconds)
+        caller.legs[leg] = known
+        self.channels[leg] = known
+        return known
+
+    def add_playback(self, caller: Caller, playback: str) -> None:
+        """A playback whose end is awaited."""
+        caller.playbacks.add(playback)
+        self.playbacks[playback] = caller
+
+    def caller_left(self, caller: Caller, cause: int) -> list[events.Event]:
+        """The caller is gone: one `CallerLeft`, and nothing more about the caller after it."""
+        if caller.left:
+            return []
+        caller.left = True
+        caller.bridge = ""
+        for playback in caller.playbacks:
+            self.playbacks.pop(playback, None)
+        caller.playbacks.clear()
+        caller.playing.clear()
+        return [events.CallerLeft(caller.call, caller.cause or cause or NORMAL)]
+
+    def leg_ended(self, leg: Leg, cause: int) -> list[events.Event]:
+        """The leg is gone: one `LegEnded`."""
+        if leg.state == ENDED:
+            return []
+        answered = leg.state == UP
+        leg.state = ENDED
+        self.channels.pop(leg.id, None)
+        caller = self.calls.get(leg.call)
+        if caller is not None:
+            caller.legs.pop(leg.id, None)
+        return [events.LegEnded(leg.call, leg.id, _leg_cause(leg, answered, cause))]
+
+    def playback_ended(self, playback: str, ok: bool) -> list[events.Event]:
+        """The playback is over: one `PlaybackEnded`."""
+        caller = self.playbacks.pop(playback, None)
+        if caller is None:
+            return []
+        caller.playbacks.discard(playback)
+        caller.playing.discard(playback)
+        return [events.PlaybackEnded(caller.call, playback, ok)]
+
+    def remember_end(self, channel: str, stamp: str) -> None:
+        """Remember when a channel ended, for events that come late."""
+        self.ended[channel] = stamp
+        if len(self.ended) > _FORGOTTEN:
+            del self.ended[next(iter(self.ended))]
+
+    def forget(self, caller: Caller) -> None:
+        """The call is over and nothing of it is left in Asterisk."""
+        self.calls.pop(caller.call, None)
+        if self.channels.get(caller.channel) is caller:
+            del self.channels[caller.channel]
+
+    def live(self) -> list[LiveCall]:
+        """The calls with a caller or a leg, as reconciliation wants them."""
+        return [
+            LiveCall(
+                caller.call,
+                caller.channel,
+                caller.up,
+                caller=not caller.left,
+                bridge=caller.bridge,
+                legs={leg.id: _STATE_WORDS[leg.state] for leg in caller.legs.values()},
+                playbacks=tuple(sorted(caller.playbacks)),
+            )
+            for caller in self.calls.values()
+            if not caller.over
+        ]
+
+
+_STATE_WORDS = {ASKED: "created", ENTERED: "created", DIALLED: "created", RINGING: "ringing", UP: "up"}
+
+
+def _leg_cause(leg: Leg, answered: bool, cause: int) -> int:
+    """The cause of a leg's end: what we wanted, else what Asterisk said, else what it must have been."""
+    if leg.ending:
+        return NORMAL if answered and leg.ending == CANCELLED else leg.ending
+    known = leg.cause or cause
+    if answered:
+        return known or NORMAL
+    if known in (0, NO_ANSWER):
+        return NO_ANSWER if leg.rang else UNREACHABLE
+    return known
+
+
+# ---- events in ----------------------------------------------------------------------------------------------------------
+
+
+def translate(book: Book, message: Json) -> Sequence[events.Event]:
+    """The events of the core that one ARI event amounts to: often none. Never raises."""
+    kind = message.get("type")
+    handler = HANDLERS.get(kind) if isinstance(kind, str) else None
+    if handler is None:
+        book.counts[f"unknown:{kind}" if isinstance(kind, str) and _WORD.fullmatch(kind) else "unknown"] += 1
+        return ()
+    try:
+        return handler(book, message)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        book.counts[f"malformed:{kind}"] += 1
+        return ()
+
+
+def clean(text: object, limit: int = 80) -> str:
+    """Text from outside without control and direction characters, cut to `limit`."""
+    return _UNSAFE.sub("", text)[:limit] if isinstance(text, str) else ""
+
+
+def arrival(book: Book, channel: Json, args: Sequence[str]) -> events.CallArrived:
+    """A caller's channel, new to us, as a call; it is in the book afterwards."""
+    caller = channel.get("caller") or {}
+    call = book.mint()
+    up = channel.get("state") == "Up"
+    book.add_caller(call, channel["id"], up)
+    return events.CallArrived(
+        call,
+        channel["id"],
+        ani=clean(caller.get("number")),
+        name=clean(caller.get("name")),
+        dnis=_dialled(channel, args),
+        uniqueid=channel["id"],
+        linkedid=channel["id"],
+        up=up,
+        returning=returning(args),
+    )
+
+
+def _dialled(channel: Json, args: Sequence[str]) -> str:
+    """The number that was dialled: the first argument of `Stasis()` without a name, else the extension."""
+    given = next((arg for arg in args if _NUMBER.fullmatch(arg)), "")
+    return given or clean((channel.get("dialplan") or {}).get("exten"))
+
+
+def returning(args: Sequence[str]) -> dict[str, Any]:
+    """What the fallback kept for us, out of `Stasis()`'s arguments: `queue`, `first_enqueue`, `priority`."""
+    kept: dict[str, Any] = {}
+    for arg in args:
+        name, _, value = arg.partition("=")
+        if name == "queue" and _WORD.fullmatch(value):
+            kept[name] = value
+        elif name == "first_enqueue" and re.fullmatch(r"\d{1,11}(\.\d{1,9})?", value):
+            kept[name] = float(value)
+        elif name == "priority" and re.fullmatch(r"-?\d{1,6}", value):
+            kept[name] = int(value)
+        elif name == "priority" and _WORD.fullmatch(value):
+            kept[name] = value
+    return kept
+
+
+def _stasis_start(book: Book, message: Json) -> Sequence[events.Event]:
+    channel = message["channel"]
+    ident: str = channel["id"]
+    known = book.channels.get(ident)
+    if isinstance(known, Leg):
+        return _leg_entered(known)
+    if known is not None:
+        book.counts["duplicate:StasisStart"] += 1
+        return ()
+    if _happened_before_end(book, ident, message):
+        return ()
+    if LEG.fullmatch(ident):
+        book.counts["orphan_leg"] += 1
+        return ()
+    replaced = message.get("replace_channel")
+    if isinstance(replaced, dict) and _replace(book, replaced["id"], ident):
+        return ()
+    book.ended.pop(ident, None)
+    return (arrival(book, channel, [arg for arg in message.get("args") or () if isinstance(arg, str)]),)
+
+
+def _leg_entered(leg: Leg) -> Sequence[events.Event]:
+    if leg.state != ASKED:
+        return ()
+    leg.state = ENTERED
+    return (LegEntered(leg.call, leg.id),)
+
+
+def _happened_before_end(book: Book, ident: str, message: Json) -> bool:
+    """Whether this is about a visit whose end we have seen already (Asterisk's stamps sort as text)."""
+    end = book.ended.get(ident)
+    if end is None or str(message.get("timestamp", "")) > end:
+        return False
+    book.counts["late:StasisStart"] += 1
+    return True
+
+
+def _replace(book: Book, old: str, new: str) -> bool:
+    """A masquerade put another channel into a caller's place."""
+    known = book.channels.get(old)
+    if not isinstance(known, Caller) or known.left:
+        return False
+    del book.channels[old]
+    known.channel = new
+    book.channels[new] = known
+    return True
+
+
+def _stasis_end(book: Book, message: Json) -> Sequence[events.Event]:
+    return _gone(book, message, 0)
+
+
+def _channel_destroyed(book: Book, message: Json) -> Sequence[events.Event]:
+    return _gone(book, message, _cause(message))
+
+
+def _gone(book: Book, message: Json, cause: int) -> Sequence[events.Event]:
+    ident: str = message["channel"]["id"]
+    known = book.channels.get(ident)
+    stamp = str(message.get("timestamp", ""))
+    if known is None:
+        book.counts["unknown_channel"] += 1
+        if message["type"] == "StasisEnd" and not LEG.fullmatch(ident):
+            book.remember_end(ident, stamp)
+        return ()
+    if isinstance(known, Leg):
+        return book.leg_ended(known, cause)
+    out = book.caller_left(known, cause)
+    known.gone = True
+    del book.channels[ident]
+    book.remember_end(ident, stamp)
+    return [*out, ChannelLeft(known.call)]
+
+
+def _hangup_request(book: Book, message: Json) -> Sequence[events.Event]:
+    known = book.channels.get(message["channel"]["id"])
+    cause = 0 if message.get("soft") else _cause(message)
+    if isinstance(known, Leg):
+        known.cause = known.cause or cause
+        return ()
+    if known is None:
+        book.counts["unknown_channel"] += 1
+        return ()
+    return book.caller_left(known, cause)
+
+
+def _cause(message: Json) -> int:
+    cause = message.get("cause")
+    return cause if isinstance(cause, int) and 0 < cause < 128 else 0
+
+
+def _state_change(book: Book, message: Json) -> Sequence[events.Event]:
+    channel = message["channel"]
+    known = book.channels.get(channel["id"])
+    if isinstance(known, Leg):
+        return _leg_state(known, channel["state"])
+    if known is not None and channel["state"] == "Up":
+        known.up = True
+    return ()
+
+
+def _dial(book: Book, message: Json) -> Sequence[events.Event]:
+    known = book.channels.get(message["peer"]["id"])
+    if not isinstance(known, Leg):
+        return ()
+    return _leg_state(known, _DIAL_STATES.get(message["dialstatus"], ""))
+
+
+_DIAL_STATES = {"RINGING": "Ringing", "PROGRESS": "Ringing", "ANSWER": "Up"}
+
+
+def _leg_state(leg: Leg, state: str) -> Sequence[events.Event]:
+    if leg.ending:
+        return ()
+    if state == "Ringing" and leg.state < RINGING:
+        leg.state, leg.rang = RINGING, True
+        return (events.LegRinging(leg.call, leg.id),)
+    if state == "Up" and leg.state < UP:
+        leg.state = UP
+        return (events.LegAnswered(leg.call, leg.id),)
+    return ()
+
+
+def _digit(book: Book, message: Json) -> Sequence[events.Event]:
+    known = book.channels.get(message["channel"]["id"])
+    digit = message["digit"]
+    if not isinstance(known, Caller) or known.left:
+        return ()
+    stamp = message.get("timestamp")
+    if digit not in _DIGITS or (isinstance(stamp, str) and stamp == known.last_digit):
+        book.counts["ignored_digit"] += 1
+        return ()
+    known.last_digit = stamp if isinstance(stamp, str) else ""
+    return (events.DigitPressed(known.call, digit),)
+
+
+def _playback_finished(book: Book, message: Json) -> Sequence[events.Event]:
+    playback = message["playback"]
+    return book.playback_ended(playback["id"], playback.get("state") != "failed")
+
+
+def _nothing(book: Book, message: Json) -> Sequence[events.Event]:
+    return ()
+
+
+HANDLERS: dict[str, Callable[[Book, Json], Sequence[events.Event]]] = {
+    "StasisStart": _stasis_start,
+    "StasisEnd": _stasis_end,
+    "ChannelDestroyed": _channel_destroyed,
+    "ChannelHangupRequest": _hangup_request,
+    "ChannelStateChange": _state_change,
+    "ChannelDtmfReceived": _digit,
+    "Dial": _dial,
+    "PlaybackFinished": _playback_finished,
+    **dict.fromkeys(UNWANTED, _nothing),
+}
+
+
+# ---- commands out -------------------------------------------------------------------------------------------------------
+
+
+def dial_string(endpoint: str) -> str:
+    """The one place where a dial string is built."""
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise BadCommand("an endpoint's name is letters, digits, - and _, at most 40")
+    return f"PJSIP/{endpoint}"
+
+
+def subscribe(app: str, channels: Sequence[str]) -> Request:
+    """Events of these channels for us, whatever subscription there was before."""
+    return Request("POST", f"applications/{app}/subscription", (("eventSource", ",".join(f"channel:{each}" for each in channels)),))
+
+
+def event_filter(app: str) -> Request:
+    """Spare both sides the events that nobody reads."""
+    return Request("PUT", f"applications/{app}/eventFilter", body={"disallowed": [{"type": kind} for kind in UNWANTED]})
+
+
+def make_bridge(app: str, bridge: str) -> Request:
+    """A mixing bridge with our id; 409 when it is there already. Its name says whose it is."""
+    return Request("POST", f"bridges/{_ours(BRIDGE, bridge)}", (("type", "mixing"), ("name", app)))
+
+
+def drop_bridge(bridge: str) -> Request:
+    """Destroy a bridge."""
+    return Request("DELETE", f"bridges/{_ours(BRIDGE, bridge)}")
+
+
+def join(bridge: str, channel: str) -> Request:
+    """Put a channel into a bridge. One that is in it already would leave it for a moment: ask the book first."""
+    return Request("POST", f"bridges/{_ours(BRIDGE, bridge)}/addChannel", (("channel", channel),))
+
+
+def create_leg(app: str, caller: Caller, command: commands.RingAgent) -> Request:
+    """A channel to the agent's phone, in our application at once, not dialled yet."""
+    query = (
+        ("endpoint", dial_string(command.endpoint)),
+        ("app", app),
+        ("appArgs", "leg"),
+        ("channelId", _ours(LEG, command.leg)),
+        ("originator", caller.channel),
+    )
+    return Request("POST", "channels/create", query)
+
+
+def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
+    """Let the agent's phone ring, for whole seconds. Doing it twice would end the leg."""
+    return Request("POST", f"channels/{leg.id}/dial", (("caller", caller.channel), ("timeout", str(max(1, -int(-seconds // 1))))))
+
+
+def answer(caller: Caller) -> Request:
+    """Answer the caller."""
+    return Request("POST", f"channels/{caller.channel}/answer")
+
+
+def play(caller: Caller, command: commands.Play, media: Sequence[str]) -> Request:
+    """Play media, all of it under one id; `media` has no `text:` left."""
+    for item in media:
+        if not _MEDIA.fullmatch(item):
+            raise BadCommand("media is not one of sound:, digits:, number: and characters: with a plain value")
+    if not media:
+        raise BadCommand("no media to play")
+    if not _LANGUAGE.fullmatch(command.language):
+        raise BadCommand("the language is not a language code")
+    query = (("media", ",".join(media)), ("lang", command.language))
+    return Request("POST", f"channels/{caller.channel}/play/{_ours(PLAYBACK, command.playback)}", query)
+
+
+def stop_play(playback: str) -> Request:
+    """Stop a playback."""
+    return Request("DELETE", f"playbacks/{_ours(PLAYBACK, playback)}")
+
+
+def look_at_playback(playback: str) -> Request:
+    """Whether a playback is alive: 404 when it is not."""
+    return Request("GET", f"playbacks/{_ours(PLAYBACK, playback)}")
+
+
+def start_music(caller: Caller, music: str = "default") -> Request:
+    """Music on hold for one channel."""
+    if not _WORD.fullmatch(music):
+        raise BadCommand("a music class is letters, digits, - and _, at most 40")
+    return Request("POST", f"channels/{caller.channel}/moh", (("mohClass", music),))
+
+
+def stop_music(caller: Caller) -> Request:
+    """No more music on hold for one channel; harmless when there is none."""
+    return Request("DELETE", f"channels/{caller.channel}/moh")
+
+
+def hang_up(channel: str, cause: int) -> Request:
+    """End a channel with a Q.850 cause."""
+    return Request("DELETE", f"channels/{channel}", (("reason_code", str(cause if 0 < cause < 128 else NORMAL)),))
+
+
+def release(caller: Caller, command: commands.Release) -> list[Request]:
+    """Variables of ours, and back into the dialplan."""
+    if not _WORD.fullmatch(command.context):
+        raise BadCommand("a context is letters, digits, - and _, at most 40")
+    for name in command.variables:
+        if not _VARIABLE.fullmatch(name):
+            raise BadCommand("a channel variable of ours is CW_ and capitals, digits and _")
+    out = []
+    if command.variables:
+        values = {name: clean(value, 255) for name, value in command.variables.items()}
+        out.append(Request("POST", f"channels/{caller.channel}/variables", body={"variables": values}))
+    query = (("context", command.context), ("extension", "s"), ("priority", "1"))
+    out.append(Request("POST", f"channels/{caller.channel}/continue", query))
+    return out
+
+
+def _ours(shape: re.Pattern[str], ident: str) -> str:
+    if not shape.fullmatch(ident):
+        raise BadCommand("an id is not of our making")
+    return ident

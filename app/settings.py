@@ -1,0 +1,105 @@
+"""Settings: a TOML file, overridden by environment variables `CALLWRIGHT_*` (nested with two underscores).
+
+Every default is for one machine, on loopback. Secrets come from the file (which only its owner may read) or the environment.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from app.actions.credentials import Credentials
+from app.actions.guard import Origin
+from app.channels.mail import MailSettings
+
+DEMO = Path(__file__).parent / "demo"
+
+
+class Part(BaseModel):
+    """One part of the settings; unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Ari(Part):
+    """Asterisk's ARI: `url` without a path. `app` is the name that the dialplan's `Stasis()` uses."""
+
+    url: str = "http://127.0.0.1:8088"
+    user: str = "callwright"
+    password: SecretStr = SecretStr("")
+    app: str = "callwright"
+
+
+class AmiSettings(Part):
+    """Asterisk's AMI. With `on = false` every phone is taken to be reachable."""
+
+    on: bool = True
+    host: str = "127.0.0.1"
+    port: int = 5038
+    user: str = "callwright"
+    secret: SecretStr = SecretStr("")
+
+
+class Agi(Part):
+    """Our FastAGI server, and the networks that may ask it."""
+
+    on: bool = True
+    host: str = "127.0.0.1"
+    port: int = 4573
+    allow: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.0/8"),)
+
+
+class Api(Part):
+    """The public API and the desk. `credentials` is a TOML file of tokens and PINs, both hashed."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    credentials: Path | None = None
+    session_key: SecretStr | None = None
+    record_origins: tuple[str, ...] = ("http://127.0.0.1:8081",)
+
+
+class Settings(BaseSettings):
+    """Everything. `project` is the folder of flows, actions, queues and agents; `state` where we keep the database and prompts."""
+
+    model_config = SettingsConfigDict(env_prefix="CALLWRIGHT_", env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True)
+
+    project: Path = DEMO
+    state: Path = Path("/var/lib/callwright")
+    database: str = ""
+    sounds: Path | None = None
+    ari: Ari = Ari()
+    ami: AmiSettings = AmiSettings()
+    agi: Agi = Agi()
+    api: Api = Api()
+    mail: MailSettings = MailSettings()
+    systems: dict[str, Credentials] = {}
+    origins: tuple[Origin, ...] = (Origin(origin="http://127.0.0.1:8081", allow_private=True),)
+    max_calls: int = Field(default=1000, ge=1, le=100_000)
+    drain_seconds: float = Field(default=30.0, ge=0)
+
+    @property
+    def database_url(self) -> str:
+        """The database; a SQLite file in `state` unless said otherwise."""
+        return self.database or f"sqlite+aiosqlite:///{self.state / 'callwright.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then the file."""
+        return (env_settings, init_settings)
+
+
+def read_settings(file: Path | None) -> Settings:
+    """The settings of a file (none: defaults and environment alone); raises `ValueError` with what is wrong and where."""
+    values = TomlConfigSettingsSource(Settings, file)() if file else {}
+    return Settings(**values)

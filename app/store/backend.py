@@ -1,0 +1,33 @@
+"""What the store asks of a database: carry out a plan of writes in one transaction, answer reads, and really delete.
+
+SQLite and PostgreSQL each have a module of their own; both raise nothing but the errors of `app.store.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Select
+
+from app.store.statements import Plan
+
+
+class Backend(Protocol):
+    """One open database."""
+
+    async def run(self, plan: Plan, full: bool) -> None:
+        """Carry out `plan` in one transaction; `full` makes it outlive a power cut.
+
+        Raises LeaseLost when a step that must hit a row hits none, StoreClash when a row is there already, StoreBusy,
+        StoreFull or StoreError; nothing was written then, unless the connection broke while it committed.
+        """
+
+    async def rows(self, query: Select[Any]) -> Sequence[Any]:
+        """All rows of a query, beside the writer: neither waits for the other."""
+
+    async def scrub(self) -> None:
+        """Return when deleted values are gone from the files as well."""
+
+    async def close(self) -> None:
+        """Close every connection."""

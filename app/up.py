@@ -1,0 +1,393 @@
+"""`callwright up`: everything on one machine, on loopback: a real Asterisk, the reference CRM, a mail catcher, the application, a watchdog.
+
+All of it lives in one state directory: secrets made once, the application's settings, a log and a pid file for each part.
+Starting what runs already is harmless, and so is stopping what does not. Only processes started from this directory are ever ended, by
+their pid, and only while that pid still is the process that was started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+
+from app.api.auth import hash_pin, hash_token
+from app.pbx.local import AgentPhone, LocalPbx, PbxPorts
+from app.pbx.local_install import ensure_asterisk
+from app.publish.centre import load_centre
+from app.settings import DEMO
+
+Say = Callable[[str], None]
+PACKAGES = {"espeak-ng": "espeak-ng", "sox": "sox", "sipp": "sip-tester"}
+READY_SECONDS = 45.0
+STOP_SECONDS = 15.0
+
+
+class UpError(RuntimeError):
+    """Something could not be started; the text says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on 127.0.0.1."""
+
+    sip: int = 5060
+    ari: int = 8088
+    ami: int = 5038
+    rtp_start: int = 10000
+    rtp_end: int = 15000
+    agi: int = 4573
+    api: int = 8080
+    crm: int = 8081
+    smtp: int = 8025
+    mail: int = 8082
+    watchdog: int = 8083
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process: how it is started, and how one can tell that it is ready (an address that answers with 200)."""
+
+    name: str
+    argv: tuple[str, ...]
+    address: str
+    ready: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """A part as `callwright status` tells it."""
+
+    name: str
+    pid: int | None
+    address: str
+    state: str
+    why: str = ""
+
+
+class Installation:
+    """One state directory and what runs out of it."""
+
+    def __init__(self, state: Path, project: Path = DEMO, ports: Ports | None = None, *, faults: bool = False) -> None:
+        self.state, self.project, self.faults = state.absolute(), project.absolute(), faults
+        kept = self.state / "ports.json"
+        self.ports = ports or (Ports(**json.loads(kept.read_text())) if kept.exists() else Ports())
+        self._pbx: LocalPbx | None = None
+
+    # ---- secrets and settings ------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Path:
+        """The settings that the application runs with."""
+        return self.state / "callwright.toml"
+
+    def keep(self) -> dict[str, Any]:
+        """What was made once for this installation: the admin's token, the CRM's token, the agents' PINs, the session key."""
+        path = self.state / "secrets.json"
+        if path.exists():
+            return dict(json.loads(path.read_text()))
+        made = {
+            "admin_token": secrets.token_urlsafe(32),
+            "crm_token": secrets.token_urlsafe(32),
+            "session_key": Fernet.generate_key().decode(),
+            "pins": {agent: f"{secrets.randbelow(10**6):06}" for agent in load_centre(self.project).agents},
+        }
+        _private(path, json.dumps(made, indent=1))
+        return made
+
+    def write_settings(self, pbx: LocalPbx) -> None:
+        """The settings file, the API's credentials and the CRM's token, for this installation's own ports and secrets."""
+        kept, ports = self.keep(), self.ports
+        _private(self.state / "ports.json", json.dumps(asdict(ports)))
+        _private(self.state / "crm.token", kept["crm_token"])
+        if not (self.state / "credentials.toml").exists():
+            agents = "\n".join(f'"{agent}" = "{hash_pin(pin)}"' for agent, pin in kept["pins"].items())
+            token = f'[tokens.admin]\nrole = "admin"\nsha256 = "{hash_token(kept["admin_token"])}"\n'
+            _private(self.state / "credentials.toml", f"{token}\n[agents]\n{agents}\n")
+        lines = [
+            f"project = {json.dumps(str(self.project))}",
+            f"state = {json.dumps(str(self.state))}",
+            f"sounds = {json.dumps(str(pbx.sounds_dir))}",
+            f'origins = [{{origin = "http://127.0.0.1:{ports.crm}", allow_private = true}}]',
+            "[ari]",
+            f'url = "{pbx.ari_url}"',
+            f"user = {json.dumps(pbx.ari_user)}",
+            f"password = {json.dumps(pbx.secrets.ari)}",
+            "[ami]",
+            f"port = {ports.ami}",
+            f"user = {json.dumps(pbx.ami_user)}",
+            f"secret = {json.dumps(pbx.secrets.ami)}",
+            "[agi]",
+            f"port = {ports.agi}",
+            "[api]",
+            f"port = {ports.api}",
+            f"credentials = {json.dumps(str(self.state / 'credentials.toml'))}",
+            f"session_key = {json.dumps(kept['session_key'])}",
+            f'record_origins = ["http://127.0.0.1:{ports.crm}"]',
+            "[mail]",
+            f"port = {ports.smtp}",
+            "[systems.crm]",
+            f'base_url = "http://127.0.0.1:{ports.crm}"',
+            f"token_file = {json.dumps(str(self.state / 'crm.token'))}",
+        ]
+        _private(self.config, "\n".join(lines) + "\n")
+
+    # ---- parts ---------------------------------------------------------------------------------------------------------
+
+    def pbx(self, say: Say) -> LocalPbx:
+        """This installation's Asterisk."""
+        if self._pbx is None:
+            ports = self.ports
+            phones = [AgentPhone(a.name, a.phone or id_) for id_, a in load_centre(self.project).agents.items()]
+            queues = tuple(load_centre(self.project).queues)
+            self._pbx = LocalPbx(
+                ensure_asterisk(say),
+                self.state / "asterisk",
+                PbxPorts(ports.sip, ports.ari, ports.ami, ports.rtp_start, ports.rtp_end, ports.agi),
+                agents=phones,
+                queues=queues,
+            )
+        return self._pbx
+
+    def parts(self) -> tuple[Part, ...]:
+        """Our own processes, in the order in which they are started."""
+        p, python = self.ports, sys.executable
+        crm: tuple[str, ...] = (python, "-m", "crm", "--host", "127.0.0.1", "--port", str(p.crm), "--database", str(self.state / "crm.db"))
+        crm += ("--token-file", str(self.state / "crm.token"), "--seed", "demo") + (("--faults",) if self.faults else ())
+        catcher = (python, "-m", "app.channels.catcher", "--smtp", f"127.0.0.1:{p.smtp}", "--http", f"127.0.0.1:{p.mail}")
+        crm_url, mail_url, api_url = (f"http://127.0.0.1:{port}" for port in (p.crm, p.mail, p.api))
+        return (
+            Part("crm", crm, crm_url, f"{crm_url}/healthz"),
+            Part("mail", (*catcher, "--directory", str(self.state / "mail")), mail_url, f"{mail_url}/healthz"),
+            Part("application", (python, "-m", "app.cli", "run", "--config", str(self.config)), api_url, f"{api_url}/readyz"),
+            Part("watchdog", (python, "-m", "app.watchdog", "--config", str(self.config)), "", ""),
+        )
+
+    def up(self, say: Say) -> None:
+        """Start everything that does not run, and wait until it is ready. Raises `UpError`."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        install_packages(say)
+        pbx = self.pbx(say)
+        if pbx.pid is None:
+            self._ports_are_free()
+            pbx.write_config()
+            say(f"starting Asterisk {pbx.install.version} on 127.0.0.1:{self.ports.sip} (SIP) and {pbx.ari_url} (ARI)")
+            pbx.start()
+        else:
+            say(f"Asterisk runs already (pid {pbx.pid})")
+        pbx.wait_ready()
+        self.write_settings(pbx)
+        for part in self.parts():
+            self.start(part, say)
+
+    def start(self, part: Part, say: Say) -> None:
+        """Start one part and wait until it is ready."""
+        pid = self.pid(part.name)
+        if pid is not None:
+            say(f"{part.name} runs already (pid {pid})")
+        else:
+            say(f"starting {part.name} {part.address}".rstrip())
+            pid = self.launch(part)
+        until = time.monotonic() + READY_SECONDS
+        while (why := _not_ready(part.ready)) is not None:
+            if self.pid(part.name) is None:
+                raise UpError(f"{part.name} ended while starting:\n{self.last_words(part.name)}")
+            if time.monotonic() > until:
+                raise UpError(f"{part.name} is not ready after {READY_SECONDS:.0f} s: {why}\n{self.last_words(part.name)}")
+            time.sleep(0.05)
+
+    def launch(self, part: Part) -> int:
+        """Start one part and return its pid at once."""
+        log = self.state / "log" / f"{part.name}.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                part.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **part.env}
+            )
+        (self.state / f"{part.name}.pid").write_text(f"{process.pid} {_started(process.pid)}\n")
+        return process.pid
+
+    def pid(self, name: str) -> int | None:
+        """The pid of a part that runs, or None."""
+        try:
+            pid, started = map(int, (self.state / f"{name}.pid").read_text().split())
+        except (OSError, ValueError):
+            return None
+        _reap(pid)
+        return pid if _started(pid) == started else None
+
+    def down(self, say: Say) -> None:
+        """End everything that was started from here, the application first, so that it can climb down."""
+        for part in reversed(self.parts()):
+            self.end(part.name, say)
+        if (self.state / "asterisk" / "pid").exists():
+            say("stopping Asterisk")
+            self.pbx(say).stop()
+
+    def end(self, name: str, say: Say, number: signal.Signals = signal.SIGTERM) -> None:
+        """End one part; one that does not end in time is killed."""
+        pid = self.pid(name)
+        if pid is None:
+            return
+        say(f"stopping {name} (pid {pid})")
+        os.kill(pid, number)
+        until = time.monotonic() + STOP_SECONDS
+        while self.pid(name) is not None:
+            if time.monotonic() > until:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        (self.state / f"{name}.pid").unlink(missing_ok=True)
+
+    def last_words(self, name: str) -> str:
+        """The end of a part's log."""
+        try:
+            return "\n".join((self.state / "log" / f"{name}.log").read_text(errors="replace").splitlines()[-12:])
+        except OSError:
+            return "(no log)"
+
+    def status(self) -> list[PartState]:
+        """What runs and what does not, and why."""
+        asterisk = self._pid_of_asterisk()
+        rows = [PartState("asterisk", asterisk, f"udp:127.0.0.1:{self.ports.sip}", "running" if asterisk else "down")]
+        for part in self.parts():
+            pid = self.pid(part.name)
+            why = _not_ready(part.ready) if pid else "not started, or ended; see its log"
+            rows.append(PartState(part.name, pid, part.address, "down" if pid is None else "not ready" if why else "running", why or ""))
+        return rows
+
+    def _pid_of_asterisk(self) -> int | None:
+        try:
+            pid = int((self.state / "asterisk" / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.state / "asterisk" / "etc" / "asterisk.conf").encode() in command else None
+
+    def _ports_are_free(self) -> None:
+        kinds = {"sip": socket.SOCK_DGRAM}
+        for name, port in asdict(self.ports).items():
+            if name in ("rtp_start", "rtp_end", "watchdog"):
+                continue
+            with socket.socket(socket.AF_INET, kinds.get(name, socket.SOCK_STREAM)) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    raise UpError(f"127.0.0.1:{port} ({name}) cannot be used: {error.strerror}; end what listens there") from None
+
+
+def install_packages(say: Say) -> None:
+    """The Debian packages that the demo needs and that are not there."""
+    missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    if not missing:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise UpError(f"please install: {' '.join(missing)}")
+    say(f"installing {' '.join(missing)}")
+    apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
+    for argv in ([*apt, "update"], [*apt, "install", "--no-install-recommends", *missing]):
+        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False)
+        if done.returncode:
+            raise UpError(f"{' '.join(argv)} failed:\n{(done.stdout + done.stderr)[-800:]}")
+
+
+def fetch(url: str, token: str = "", body: Any = None, method: str = "", timeout: float = 5.0) -> Any:
+    """A small JSON request to a part of ours on loopback; raises `urllib.error.URLError`."""
+    request = urllib.request.Request(url, method=method or ("POST" if body is not None else "GET"))
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    data = None
+    if body is not None:
+        request.add_header("Content-Type", "application/json")
+        data = json.dumps(body).encode()
+    with _OPENER.open(request, data, timeout=timeout) as answer:
+        text = answer.read()
+        return json.loads(text) if text else None
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _not_ready(url: str) -> str | None:
+    """Why an address does not answer with 200, or None when it does."""
+    if not url:
+        return None
+    try:
+        with _OPENER.open(url, timeout=2):
+            return None
+    except urllib.error.HTTPError as error:
+        return _reasons(error.read()) or f"{url} says {error.code}"
+    except (OSError, ValueError) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"
+
+
+def _reasons(body: bytes) -> str:
+    """The parts that are not well, out of an answer of `/readyz`."""
+    try:
+        parts = json.loads(body)["parts"]
+        return "; ".join(f"{name}: {part['why']}" for name, part in parts.items() if not part["ok"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+    fresh.replace(path)
+
+
+def _started(pid: int) -> int:
+    """When a process started, in clock ticks since boot; -1 when there is none or it is a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if text[0] in "ZX" else int(text[19])
+
+
+def _reap(pid: int) -> None:
+    """Let a child of ours that has ended go."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except (ChildProcessError, OSError):
+        pass
+
+
+def demo_lines(installation: Installation) -> Sequence[str]:
+    """What a newcomer needs to know once everything is up."""
+    p, kept = installation.ports, installation.keep()
+    centre = load_centre(installation.project)
+    phones = installation.pbx(lambda _: None).secrets.agents
+    lines = [
+        f"desk       http://127.0.0.1:{p.api}/desk/      (an agent and its PIN, below)",
+        f"API        http://127.0.0.1:{p.api}/docs       token in {installation.state / 'secrets.json'} (admin_token)",
+        f"CRM        http://127.0.0.1:{p.crm}/",
+        f"mail       http://127.0.0.1:{p.mail}/          what the demo has sent",
+        f"SIP        udp 127.0.0.1:{p.sip}               call 1000 as one of these numbers:",
+        "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
+        "agents     extension  PIN     SIP password                                 name, queues",
+    ]
+    for agent, about in centre.agents.items():
+        lines.append(f"             {agent}      {kept['pins'][agent]}  {phones.get(agent, ''):<44} {about.name}, {' '.join(about.queues)}")
+    lines += [
+        f"softphone  register one of the extensions at 127.0.0.1:{p.sip} over UDP with its SIP password; then sign in at the desk",
+        "try        make call",
+    ]
+    return lines

@@ -252,10 +252,15 @@ async def _returning(ami: Ami, pbx: Pbx) -> None:
         if not (pbx.health()["up"] and ami.health()["ok"]):
             continue
         try:
-            for caller in await ami.waiting_in_fallback():
-                await ami.return_caller(caller["channel"])
+            waiting = await ami.waiting_in_fallback()
         except Exception as error:
-            log.warning("callers in the fallback could not be brought back", reason=str(error) or type(error).__name__)
+            log.warning("the fallback could not be looked into", reason=str(error) or type(error).__name__)
+            continue
+        for caller in waiting:
+            try:
+                await ami.return_caller(caller["channel"])
+            except Exception as error:
+                log.info("a caller stays in the fallback", reason=str(error) or type(error).__name__)
 
 
 def _rendered(speech: Speech) -> Callable[[str, str], Awaitable[str]]:

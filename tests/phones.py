@@ -397,7 +397,7 @@ class Caller(Phone):
         sender, target = f"{shown}<sip:{number}@127.0.0.1>;tag=[pid]c[call_number]", f"sip:{dial}@127.0.0.1:{sip_port}"
         answered = (_MEDIA_PORT, _header("To", "to"), _log("answered [$media]"))
         limit = "" if cancel_after is None else f' timeout="{round(cancel_after * 1000)}" ontimeout="cancel"'
-        refusals = (486, 404, 403, 480, 484, 500, 503, 603, 488, 408)
+        refusals = (401, 486, 404, 403, 480, 484, 500, 503, 603, 488, 408)
         steps = [
             _send(_request("INVITE", target, sender, f"<{target}>", 1, sdp=_SDP.format(rtp=self.rtp.port)), retrans="500", start_txn="inv"),
             _recv(f'response="100" optional="true" response_txn="inv"{limit}'),

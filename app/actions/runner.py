@@ -36,11 +36,10 @@ log = structlog.get_logger()
 KEEP_ALIVE: Final = 15.0
 RETRY_PAUSE: Final = 0.05
 _PASSING: Final = frozenset({502, 503, 504})
-_NO_FAULT_OF_THE_SYSTEM: Final = frozenset({"busy", "breaker_open", "guard", "bad_request"})
 
 
 class Failed(Exception):
-    """The request failed; `reason` as in `ActionFailed`. `passing` says that asking again may help."""
+    """The request failed; `reason` as in `ActionFailed`. `passing`: asking again may help; `system_at_fault`: the breaker counts it."""
 
     def __init__(self, reason: str, detail: str = "", passing: bool = False, system_at_fault: bool = True) -> None:
         super().__init__(detail)
@@ -95,9 +94,7 @@ class Actions:
             self._fail(line, command, refusal, 0)
             return
         line.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._run(line, command))
-        self._tasks[command.request] = task
-        task.add_done_callback(lambda _: self._tasks.pop(command.request, None))
+        self._tasks[command.request] = asyncio.get_running_loop().create_task(self._run(line, command))
 
     async def close(self) -> None:
         """Drop what is under way and close all connections."""
@@ -128,37 +125,38 @@ class Actions:
 
     async def _run(self, line: _Line, command: StartAction) -> None:
         began = self._clock()
+        budget = min(command.budget, MAX_BUDGET)
+        outcome: Failed | dict[str, Any]
         try:
-            async with asyncio.timeout(min(command.budget, MAX_BUDGET)):
-                values = await self._attempts(line.prepared, command)
+            async with asyncio.timeout(budget):
+                outcome = await self._attempts(line.prepared, command)
         except TimeoutError:
-            line.breaker.failed()
-            self._fail(line, command, Failed("timeout", f"no answer within {min(command.budget, MAX_BUDGET):g} s"), self._ms(began))
+            outcome = Failed("timeout", f"no answer within {budget:g} s")
         except Failed as failure:
-            if failure.system_at_fault and failure.reason not in _NO_FAULT_OF_THE_SYSTEM:
-                line.breaker.failed()
-            else:
-                line.breaker.abandoned()
-            self._fail(line, command, failure, self._ms(began))
+            outcome = failure
         except asyncio.CancelledError:
             line.breaker.abandoned()
             raise
         except Exception as error:  # one event in every case: the caller waits for it
             log.exception("action_broke", action=command.action, request=command.request)
-            line.breaker.abandoned()
-            self._fail(line, command, Failed("malformed", type(error).__name__), self._ms(began))
+            outcome = Failed("malformed", type(error).__name__)
+        finally:
+            line.in_flight -= 1
+            del self._tasks[command.request]
+        ms = round((self._clock() - began) * 1000)
+        if isinstance(outcome, Failed):
+            line.breaker.failed() if outcome.system_at_fault else line.breaker.abandoned()
+            self._fail(line, command, outcome, ms)
         else:
             line.breaker.succeeded()
             line.counts["succeeded"] += 1
-            self._post(ActionSucceeded(command.call, command.request, values, self._ms(began)))
-        finally:
-            line.in_flight -= 1
+            self._post(ActionSucceeded(command.call, command.request, outcome, ms))
 
     async def _attempts(self, prepared: Prepared, command: StartAction) -> dict[str, Any]:
         try:
             request = prepared.request(command.params, command.request)
         except BadValue as error:
-            raise Failed("bad_request", str(error)) from error
+            raise Failed("bad_request", str(error), system_at_fault=False) from error
         for repeats_left in range(prepared.definition.run.retry, -1, -1):
             try:
                 return await self._ask(prepared, request)
@@ -180,10 +178,10 @@ class Actions:
                     raise Failed("status", f"HTTP {response.status}", passing, at_fault)
                 body = await _read(response)
         except aiohttp.InvalidURL as error:
-            raise Failed("guard", "the host is written in a way that hides its address") from error
+            raise Failed("guard", "the host is written in a way that hides its address", system_at_fault=False) from error
         except aiohttp.ClientConnectorDNSError as error:
             if isinstance(error.os_error, Forbidden):
-                raise Failed("guard", str(error.os_error)) from error
+                raise Failed("guard", str(error.os_error), system_at_fault=False) from error
             raise Failed("refused", "the name of the host is not known", passing=True) from error
         except aiohttp.ClientPayloadError as error:
             raise Failed("malformed", "the body broke off") from error
@@ -221,9 +219,6 @@ class Actions:
         line.counts[failure.reason] += 1
         log.warning("action_failed", action=command.action, request=command.request, reason=failure.reason, detail=failure.detail, ms=ms)
         self._post(ActionFailed(command.call, command.request, failure.reason, failure.detail, ms))
-
-    def _ms(self, began: float) -> int:
-        return round((self._clock() - began) * 1000)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

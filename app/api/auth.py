@@ -96,8 +96,8 @@ def principal(name: str, role: str) -> Principal:
 class Credentials:
     """`tokens` by their SHA-256, `pins` (scrypt) by agent."""
 
-    tokens: Mapping[str, Principal] = field(default_factory=dict)
-    pins: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, Principal] = field(default_factory=dict, repr=False)
+    pins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path, env_token: str = "") -> Credentials:
@@ -193,7 +193,7 @@ class Doorman:
 
     def _bearer(self, header: str) -> Principal | None:
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not 16 <= len(token) <= 512:
+        if scheme.lower() != "bearer" or not token.isascii() or not 16 <= len(token) <= 512:
             return None
         return self._credentials.by_token(token)
 

@@ -90,7 +90,7 @@ class Desk:
                 async for message in self._backend.messages(self._agent):
                     self._take(message)
             except Exception as error:
-                log.error("the messages of a desk broke off", agent=self._agent, exc_info=error)
+                log.error("the messages of a desk broke off", agent=self._agent, error=repr(error))
             for page in list(self._pages):
                 page.close(1011, "connect again")
             await asyncio.sleep(_AGAIN)

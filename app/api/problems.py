@@ -8,6 +8,7 @@ nothing but its id.
 from __future__ import annotations
 
 import http
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -87,7 +88,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         problem = from_exception(error)
         if problem is None:
-            log.error("request failed", request_id=request_id, method=request.method, exc_info=error)
+            log.error("request failed", request_id=request_id, method=request.method, trace="".join(traceback.format_exception(error)))
             problem = Problem(500, "internal", "something went wrong on our side; the log knows it by this request id")
         response = problem.response(request_id)
     if not response.prepared:

@@ -19,6 +19,7 @@ from app.api.auth import Doorman, Principal, check_origin
 from app.api.backend import Backend
 from app.api.problems import Problem, invalid
 from app.api.settings import ApiSettings
+from app.api.wire import expect
 
 Access = Literal["open", "any", "own", "staff"]
 BACKEND: web.AppKey[Backend] = web.AppKey("backend")
@@ -89,7 +90,7 @@ class Routes:
 def serve(app: web.Application, routes: list[Route]) -> None:
     """Put the operations into the application."""
     for route in routes:
-        app.router.add_route(route.method, route.path, _adapter(route))
+        app.router.add_route(route.method, route.path, _adapter(route), expect_handler=expect)
 
 
 def _adapter(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +22,11 @@ from app.api.routes import BACKEND, DOORMAN, SETTINGS
 from app.api.routes import serve as serve_routes
 from app.api.settings import ApiSettings
 from app.api.sockets import FEEDS, Feeds
+from app.api.wire import Connection
 
 log = structlog.get_logger("api")
+SILENT = logging.getLogger("callwright.access")
+SILENT.disabled = True
 
 
 @web.middleware
@@ -93,13 +98,21 @@ async def _leave(app: web.Application) -> None:
 @asynccontextmanager
 async def serve(app: web.Application) -> AsyncIterator[str]:
     """Serve on the settings' host and port (0: any free one) as long as the context lasts; yields the base URL."""
-    settings = app[SETTINGS]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, keepalive_timeout=15.0, lingering_time=1.0)
+    settings, loop = app[SETTINGS], asyncio.get_running_loop()
+    runner = web.AppRunner(app, shutdown_timeout=5.0)
     await runner.setup()
+    manager = runner.server
+    assert manager is not None
+
+    def connection() -> Connection:
+        return Connection(manager, loop=loop, access_log=SILENT, keepalive_timeout=15.0, lingering_time=1.0)
+
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
+        listening = await loop.create_server(connection, settings.host, settings.port, backlog=128)
+        try:
+            host, port = listening.sockets[0].getsockname()[:2]
+            yield f"http://{host}:{port}"
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()

@@ -2,8 +2,8 @@
 
 The message is built by the standard library's `EmailMessage`, which encodes headers itself; addresses and subjects that hold
 line breaks or anything but one address are refused before a connection is made. The Message-ID is made of the command's
-request id, so that a message sent twice by a crash is one message to whoever looks. The event is posted as soon as the server has taken
-the message; the farewell comes after.
+request id, so that a message sent twice by a crash is one message to whoever looks. The connection is closed
+without a farewell once the server has taken the message.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Mailer:
         """Begin; returns at once. The event comes through `post`."""
         if command.request in self._tasks:
             return
-        task = asyncio.get_running_loop().create_task(self._run(command))
-        self._tasks[command.request] = task
-        task.add_done_callback(lambda _: self._tasks.pop(command.request, None))
+        self._tasks[command.request] = asyncio.get_running_loop().create_task(self._run(command))
 
     async def close(self) -> None:
         """Drop what is under way, without events."""
@@ -87,22 +85,22 @@ class Mailer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, command: SendMail) -> None:
-        client: aiosmtplib.SMTP | None = None
+        client = self._client()
+        reason = ""
         try:
             message = compose(command, self._settings)
-            client = self._client()
             async with asyncio.timeout(min(command.budget, MAX_BUDGET)):
                 await client.connect()
                 if self._settings.username:
                     await client.login(self._settings.username, self._settings.password.get_secret_value())
                 await client.send_message(message)
         except Exception as error:  # one event in every case: the caller waits for it
-            self._fail(command, _reason(error), error)
-        else:
-            self._post(MailSent(command.call, command.request))
+            reason = _reason(error)
+            log.warning("mail_failed", request=command.request, reason=reason, error=type(error).__name__)
         finally:
-            if client is not None:
-                client.close()
+            client.close()
+            del self._tasks[command.request]
+        self._post(MailFailed(command.call, command.request, reason) if reason else MailSent(command.call, command.request))
 
     def _client(self) -> aiosmtplib.SMTP:
         settings = self._settings
@@ -114,10 +112,6 @@ class Mailer:
             start_tls=settings.tls == "starttls",
             local_hostname=settings.domain,
         )
-
-    def _fail(self, command: SendMail, reason: str, error: Exception) -> None:
-        log.warning("mail_failed", request=command.request, reason=reason, error=type(error).__name__, code=getattr(error, "code", None))
-        self._post(MailFailed(command.call, command.request, reason))
 
 
 def compose(command: SendMail, settings: MailSettings) -> EmailMessage:

@@ -15,7 +15,6 @@ from app.core import commands, facts
 from app.core.events import (
     ActionFailed,
     ActionSucceeded,
-    CallFound,
     DigitPressed,
     Event,
     MailFailed,
@@ -116,6 +115,8 @@ class Call:
     playing: str = ""
     play: commands.Play | None = None
     played_at: float = 0.0
+    unsure: str = ""
+    """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
     asked: str = ""
     asking: commands.Command | None = None
     entry: dict[str, Any] = field(default_factory=dict)
@@ -193,7 +194,7 @@ class Call:
         self._enter(step or self.flow.program.start)
         return self._taken()
 
-    def feed(self, event: Event | facts.Outcome, now: float) -> list[Any]:
+    def feed(self, event: Event | facts.Fact, now: float) -> list[Any]:
         """Let one event of this call reach its flow; gives what that brought about, in order: facts, commands, orders."""
         self.now = now
         self.events += 1
@@ -203,9 +204,13 @@ class Call:
         elif isinstance(event, SessionWritten):
             for name, value in event.values.items():
                 self.set(name, value)
-        elif isinstance(event, CallFound):
-            self._found(event)
-            return self._taken()
+        elif isinstance(event, facts.TakenOver):
+            self.unsure = self.playing
+        elif isinstance(event, PlaybackEnded) and event.playback == self.unsure:
+            self.unsure = ""
+            if self.play is not None and now - self.played_at < shortest(self.play.media):
+                self._emit(self.play)
+                return self._taken()
         if self.wait is None or self._script is None:
             return self._taken()
         if isinstance(event, TimerFired):
@@ -239,16 +244,6 @@ class Call:
         """The flow is over, wherever it stands (the caller has left)."""
         self._stop()
 
-    def _found(self, event: CallFound) -> None:
-        """We are back after a gap. A playback that is not there has finished, or never began where there was no time for it."""
-        play = self.play
-        if play is None or self.wait is None or PlaybackEnded not in self.wait.kinds or self.playing in event.playbacks:
-            return
-        if self.now - self.played_at < shortest(play.media):
-            self._emit(play)
-        else:
-            self._advance(PlaybackEnded(self.id, self.playing))
-
     def _note_key(self, digit: str) -> bool:
         swallow, self.swallow = self.swallow, ""
         if digit == swallow and not self.keys:
@@ -276,7 +271,7 @@ class Call:
             self.entry = self._state_at_entry()
             self.note(facts.StepEntered(self.id, step, node.do, self.steps))
             if isinstance(node, nodes.Release):
-                self._emit(commands.Release(self.id, node.context))
+                self._emit(commands.Release(self.id, node.context, commands.FOR_GOOD))
                 return
             if isinstance(node, nodes.Hangup):
                 self._emit(commands.HangUp(self.id))

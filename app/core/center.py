@@ -37,6 +37,7 @@ DESK_GRACE = 10.0
 CANCELLED, DECLINED = 26, 21
 REASONS = {17: "busy", 18: "no_answer", 19: "no_answer", 21: "rejected", 3: "unreachable", 20: "unreachable", 0: "failed", 26: "failed"}
 
+AWAY = "callwright-fallback"
 FALLBACK = Program.model_validate(
     {"flow": "fallback", "title": "No flow for this number", "start": "away", "on_error": "away", "steps": {"away": {"do": "release"}}}
 )
@@ -198,7 +199,7 @@ class Center:
         if call.failed:
             call.stop()
             call.leaving = "release"
-            self._emit(call, do.Release(call.id, FALLBACK.steps["away"].context))  # type: ignore[union-attr]
+            self._emit(call, do.Release(call.id, AWAY))
             return
         call.failed = True
         self._run(call, now, lambda: call.divert(call.flow.program.on_error, now))
@@ -532,7 +533,10 @@ class Center:
 
     def _took_over(self, event: ev.TookOver, now: float) -> None:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
-        for call in self.calls.values():
+        for call in list(self.calls.values()):
+            fact = facts.TakenOver(call.id)
+            self._emit(call, fact)
+            call.feed(fact, now)
             again = call.ask_again(now)
             if again is not None:
                 self._emit(call, again)
@@ -552,7 +556,7 @@ class Center:
         if call.answered and not event.up:
             self._emit(call, do.Answer(call.id))
         if call.leaving:
-            self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, "callwright-fallback"))
+            self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
         elif call.phase == OFFERED and call.offer:
             self._find_leg(call, call.offer, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
@@ -560,7 +564,6 @@ class Center:
             self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:
             self._emit(call, do.StartMusic(call.id))
-        self._run(call, now, lambda: call.feed(event, now))
 
     def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
         self._emit(call, do.StartMusic(call.id))

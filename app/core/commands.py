@@ -140,6 +140,10 @@ class HangUp(Command):
     cause: int = 16
 
 
+FOR_GOOD: Mapping[str, str] = {"CW_RELEASED": "1"}
+"""The mark of a caller whom a flow released, and who therefore is not brought back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release(Command):
     """Give the caller back to the dialplan, with `CW_*` variables of ours. Answered by `CallerLeft`."""

@@ -107,6 +107,11 @@ class Outcome(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver(Fact):
+    """Another process goes on with the call from here."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded(Fact):
     """The call is over, once.
 

@@ -18,7 +18,7 @@ from app.core.center import NO_FLOW, Center, waiting_of
 
 _NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
-_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "playing", "played_at", "asked")
+_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "playing", "played_at", "unsure", "asked")
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 FED = (
     ev.DigitPressed,
@@ -28,8 +28,8 @@ FED = (
     ev.MailSent,
     ev.MailFailed,
     ev.SessionWritten,
-    ev.CallFound,
     facts.Outcome,
+    facts.TakenOver,
 )
 """What reaches a call's flow, besides the deadlines of its waits."""
 

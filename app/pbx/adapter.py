@@ -361,7 +361,7 @@ class Pbx:
         if leg is not None and not (leg.joined and leg.bridge == command.bridge):
             self._send(caller, command, wire.join(command.bridge, leg.id), partial(_joined, leg, command.bridge))
 
-    def _caller_into(self, caller: Caller, command: commands.Command, bridge: str) -> None:
+    def _caller_into(self, caller: Caller, command: commands.Command | None, bridge: str) -> None:
         if bridge not in caller.bridges:
             self._send(caller, command, wire.make_bridge(self._app, bridge))
             caller.bridges.add(bridge)
@@ -622,6 +622,8 @@ class Pbx:
             self._post(event)
             if isinstance(event, events.CallerLeft | events.LegEnded):
                 self._something_left(event.call)
+            elif isinstance(event, events.PlaybackEnded):
+                self._join_now(event)
         for caller in list(self.book.calls.values()):
             for leg in list(caller.legs.values()):
                 self._ring_on(caller, leg, found.channels.get(leg.id))
@@ -650,17 +652,18 @@ class Pbx:
             self.book.calls[event.call].up = event.up
 
     def _ring_on(self, caller: Caller, leg: Leg, channel: rec.Found | None) -> None:
-        """A leg that was created and not dialled when the line broke: take it up where it was left."""
+        """A leg that was not answered when the line broke: take it up where it was left. Nobody waits for that of a caller who left."""
         if channel is None:
             return
         if caller.left:
             leg.ending = leg.ending or (wire.NORMAL if leg.state == wire.UP else wire.CANCELLED)
             self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
-        elif leg.state >= wire.RINGING:
+        if caller.left or leg.state == wire.UP:
             return
-        elif channel.dialled:
-            leg.state = max(leg.state, wire.DIALLED)
-        else:
+        self._caller_into(caller, None, leg.bridge)
+        if leg.state < wire.RINGING and channel.dialled:
+            leg.state = wire.DIALLED
+        elif leg.state < wire.RINGING:
             leg.state = wire.ENTERED
             self._leg_entered(wire.LegEntered(leg.call, leg.id))
 

@@ -3,8 +3,8 @@
 Its dialplan runs `AGI(agi://<host>:<port>/route)`; we read what Asterisk says about the call, let `decide` look up and
 decide within its budget, and answer in channel variables, for its own `Queue()`:
 
-    CW_STATUS     OK or FAILED; set last, so that OK means that all the others are there
     CW_QUEUE CW_SKILLS CW_PRIORITY CW_CONTACT CW_REFERENCE CW_TIER ...     whatever `decide` answered
+    CW_STATUS     what became of it: FAILED, or what `decide` says, or OK; set last, so that all the others are there then
 
 Nothing here ever keeps a caller: a decision that fails or takes too long is `CW_STATUS=FAILED`, a peer that may not ask, or
 asks when too many do, is hung up on, and the dialplan goes on in every case. Since a broken connection can set nothing, a
@@ -149,7 +149,7 @@ class AgiServer:
             self._counts["failed"] += 1
             log.warning("agi_visit_broken", why=str(error) or type(error).__name__)
         else:
-            self._counts["answered" if variables["CW_STATUS"] == "OK" else "failed"] += 1
+            self._counts["failed" if variables["CW_STATUS"] == "FAILED" else "answered"] += 1
 
     async def _decision(self, asked: dict[str, str]) -> dict[str, str]:
         try:
@@ -162,8 +162,8 @@ class AgiServer:
         except Exception as error:
             log.error("agi_decision_failed", error=type(error).__name__)  # its text may hold a caller's number
         else:
-            variables.pop("CW_STATUS", None)
-            return variables | {"CW_STATUS": "OK"}
+            status = variables.pop("CW_STATUS", "OK")
+            return variables | {"CW_STATUS": status}
         return {"CW_STATUS": "FAILED"}
 
 

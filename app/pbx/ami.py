@@ -51,7 +51,9 @@ FALLBACK = "callwright-fallback"
 """The context in which callers wait whom the dialplan or the watchdog took from us."""
 RETURN = "callwright-return"
 """The context that leads back into the application, at extension `s`."""
-KEPT = ("CW_CALL", "CW_DNIS", "CW_QUEUE", "CW_FIRST_ENQUEUE", "CW_PRIORITY")
+KEPT = ("CW_DNIS", "CW_QUEUE", "CW_FIRST_ENQUEUE", "CW_PRIORITY")
+RELEASED = "CW_RELEASED"
+"""Set on a caller whom a flow gave back for good; such a one is not brought back."""
 """Variables that a caller carries for us through the fallback."""
 
 _TECHNOLOGY = "PJSIP/"
@@ -189,10 +191,10 @@ class Ami:
         """Callers who wait in the fallback and talk to nobody, those who waited longest first.
 
         Each as `channel` (its name, for ReturnCaller), `uniqueid`, `linkedid`, `ani`, `name`, and, as far as the channel carries
-        them, `call`, `dnis`, `queue`, `first_enqueue`, `priority`; what is not known is "". Raises LinkLost, TimeoutError, ActionRefused.
+        them, `dnis`, `queue`, `first_enqueue`, `priority`; what is not known is "". Raises LinkLost, TimeoutError, ActionRefused.
         """
-        answers = await self._up().ask("Status", LIST_DEADLINE, many=True, Variables=",".join(KEPT))
-        waiting = [item for item in answers if item.event == "Status" and _waits(item)]
+        answers = await self._up().ask("Status", LIST_DEADLINE, many=True, Variables=",".join((*KEPT, RELEASED)))
+        waiting = [item for item in answers if item.event == "Status" and _waits(item) and not _variables(item).get(RELEASED)]
         return [_waiting_caller(item) for item in sorted(waiting, key=lambda item: (-int(item.seconds or 0), item.uniqueid))]
 
     async def return_caller(self, channel: str) -> None:
@@ -269,19 +271,24 @@ def _waits(status: Message) -> bool:
     return bool(status.context == FALLBACK and not status.bridgeid)
 
 
-def _waiting_caller(status: Message) -> dict[str, str]:
-    """One `Status` event as `waiting_in_fallback` tells it. Asterisk says `(null)` or `<unknown>` for what it does not know."""
+def _known(text: str) -> str:
+    """Asterisk says `(null)` or `<unknown>` for what it does not know."""
+    return "" if text in ("(null)", "<unknown>") else text
 
-    def known(text: str) -> str:
-        return "" if text in ("(null)", "<unknown>") else text
 
+def _variables(status: Message) -> dict[str, str]:
     raw = status.variable
     pairs = (item.partition("=") for item in (raw if isinstance(raw, list) else [raw]))
-    variables = {name: known(value) for name, _, value in pairs}
+    return {name: _known(value) for name, _, value in pairs}
+
+
+def _waiting_caller(status: Message) -> dict[str, str]:
+    """One `Status` event as `waiting_in_fallback` tells it."""
+    variables = _variables(status)
     return {
         "channel": status.channel,
         "uniqueid": status.uniqueid,
         "linkedid": status.linkedid,
-        "ani": known(status.calleridnum),
-        "name": known(status.calleridname),
+        "ani": _known(status.calleridnum),
+        "name": _known(status.calleridname),
     } | {name.removeprefix("CW_").lower(): variables.get(name, "") for name in KEPT}

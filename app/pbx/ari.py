@@ -570,6 +570,8 @@ class AriLink:
         n = 0
         while True:
             await asyncio.sleep(PROBE_EVERY)
+            if self._echo_sent:
+                continue
             n += 1
             self._echo_sent, self._echo_at = str(n), time.monotonic()
             query = (("application", self.app), ("source", f"application:{self.app}"))

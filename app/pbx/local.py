@@ -34,7 +34,16 @@ __all__ = ["AgentPhone", "AsteriskInstall", "InstallError", "LocalPbx", "PbxErro
 
 MINIMUM_SECRET = 16
 _WRITABLE = ("run", "spool", "log", "lib", "cache", "keys")
-_DEFAULTS_WILL_DO = ("acl.conf", "ccss.conf", "cel.conf", "features.conf", "pjproject.conf", "queuerules.conf", "udptl.conf", "websocket_client.conf")
+_DEFAULTS_WILL_DO = (
+    "acl.conf",
+    "ccss.conf",
+    "cel.conf",
+    "features.conf",
+    "pjproject.conf",
+    "queuerules.conf",
+    "udptl.conf",
+    "websocket_client.conf",
+)
 _STOP_SECONDS = 8.0
 
 
@@ -204,7 +213,7 @@ class LocalPbx:
             "logger.conf": _lines(_include("logger")),
             "cdr.conf": _lines(_include("cdr")),
             "indications.conf": _lines(_include("indications")),
-            **{name: "[general]\n" for name in _DEFAULTS_WILL_DO},
+            **dict.fromkeys(_DEFAULTS_WILL_DO, "; the defaults will do\n"),
             "musiconhold.conf": _lines("[callwright]", f"directory = {place / 'moh'}", _include("musiconhold")),
             "queues.conf": self._queues(),
             "extensions.conf": self._extensions(),
@@ -283,14 +292,15 @@ class LocalPbx:
     @property
     def pid(self) -> int | None:
         """The process id of this instance's Asterisk, or None when it does not run."""
-        if self._process is not None and self._process.poll() is not None:
+        if self._process is not None:
+            if self._process.poll() is None:
+                return self._process.pid
             self._process = None
         try:
             pid = int((self.directory / "pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
-        return pid if str(self.config_file).encode() in command else None
+        return pid if str(self.config_file).encode() in _command_line(pid) else None
 
     def start(self) -> None:
         """Start Asterisk and return at once; harmless when it runs. It outlives this process."""
@@ -412,6 +422,20 @@ def write_music(path: Path) -> None:
         out.setsampwidth(2)
         out.setframerate(rate)
         out.writeframes(samples.tobytes())
+
+
+def _command_line(pid: int) -> list[bytes]:
+    """The arguments of a process; empty when it has ended. In the midst of an exec they are empty too: then look again."""
+    for _ in range(5):
+        try:
+            text = Path(f"/proc/{pid}/cmdline").read_bytes()
+            ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        except OSError:
+            return []
+        if text or ended:
+            return text.split(b"\0")
+        time.sleep(0.01)
+    return []
 
 
 def _shipped_config() -> Path:

@@ -232,6 +232,7 @@ def _grow_asterisk(growing: Path, say: Say) -> None:
 def _inside(root: Path, argv: Sequence[str], user: str | None = None, share: Path | None = None) -> list[str]:
     """Run `argv` inside `root`, with /proc, /dev and `share` mounted for it alone; the process keeps the id of this command."""
     script = ['root=$1 share=$2; shift 2; mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev"']
+    script.append('if [ -e /etc/hosts ]; then touch "$root/etc/hosts"; mount --bind /etc/hosts "$root/etc/hosts"; fi')  # its own name
     if share is not None:
         script.append('mkdir -p "$root$share"; mount --bind "$share" "$root$share"')
     script.append('exec chroot ${CW_USERSPEC:+--userspec="$CW_USERSPEC"} "$root" "$@"')

@@ -164,5 +164,6 @@ def startup_seconds(info: object) -> float:
 
 
 def older_than(view: Iterable[LiveCall], startup: float) -> bool:
-    """Whether a caller's channel is older than this Asterisk (its id begins with the second it was made in)."""
-    return any(live.caller and (began := _BEGAN.search(live.channel)) and int(began[1]) < int(startup) for live in view)
+    """Whether this Asterisk is younger than every caller's channel we know of (an id begins with the second it was made in)."""
+    began = [int(stamp[1]) for live in view if live.caller and (stamp := _BEGAN.search(live.channel))]
+    return bool(began) and max(began) < int(startup)

@@ -24,6 +24,7 @@ from app.pbx.ari import Request
 Json: TypeAlias = Mapping[str, Any]
 
 NORMAL, BUSY, NO_ANSWER, UNREACHABLE, DECLINED, CANCELLED, TEMPORARY = 16, 17, 19, 20, 21, 26, 41
+MUSIC = "callwright"
 ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
 
 LEG = re.compile(r"([0-9a-f]{32})-leg\d{1,9}")
@@ -506,7 +507,10 @@ def join(bridge: str, channel: str) -> Request:
 
 
 def create_leg(app: str, caller: Caller, command: commands.RingAgent) -> Request:
-    """A channel to the agent's phone, in our application at once, not dialled yet."""
+    """A channel to the agent's phone, in our application at once, not dialled yet.
+
+    That its ringing is dropped is what keeps the music on in the bridge until the very answer, and after a leg that failed.
+    """
     query = (
         ("endpoint", dial_string(command.endpoint)),
         ("app", app),
@@ -514,7 +518,7 @@ def create_leg(app: str, caller: Caller, command: commands.RingAgent) -> Request
         ("channelId", _ours(LEG, command.leg)),
         ("originator", caller.channel),
     )
-    return Request("POST", "channels/create", query)
+    return Request("POST", "channels/create", query, {"variables": {"FRAME_DROP(RX)": "RINGING"}})
 
 
 def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
@@ -551,10 +555,10 @@ def look_at_playback(playback: str) -> Request:
 
 
 def start_music(caller: Caller, music: str = "default") -> Request:
-    """Music on hold for one channel."""
+    """Music on hold for one channel; `default` is the class that our configuration ships."""
     if not _WORD.fullmatch(music):
         raise BadCommand("a music class is letters, digits, - and _, at most 40")
-    return Request("POST", f"channels/{caller.channel}/moh", (("mohClass", music),))
+    return Request("POST", f"channels/{caller.channel}/moh", (("mohClass", MUSIC if music == "default" else music),))
 
 
 def stop_music(caller: Caller) -> Request:

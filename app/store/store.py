@@ -13,8 +13,10 @@ process started), the insert clashes, the key is read and the commit is run once
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,17 +189,21 @@ class Store:
         """What the last process left: call it once, after `acquire_lease` and before the first commit."""
         await self._catch_up()
         keys = await self._backend.rows(select(call_keys.c.call, call_keys.c.wrapped).join(live, live.c.call == call_keys.c.call))
-        for call, wrapped in keys:
-            self._seals[call] = self._keys.unwrap(call, bytes(wrapped))
-        found = Recovered(self._at, {}, {}, {})
-        for call, sealed in await self._backend.rows(select(live.c.call, live.c.snapshot)):
-            found.live[call] = loads(self._open(call, f"live:{call}", sealed))
-            found.journal[call] = []
-        for agent, sealed in await self._backend.rows(select(agents.c.agent, agents.c.snapshot)):
-            found.agents[agent] = loads(self._keys.centre.open(f"agent:{agent}", bytes(sealed)))
+        lives = await self._backend.rows(select(live.c.call, live.c.snapshot))
+        those = await self._backend.rows(select(agents.c.agent, agents.c.snapshot))
         whole = select(journal.c.seq, journal.c.call, journal.c.at, journal.c.payload).join(live, live.c.call == journal.c.call)
-        for seq, call, at, payload in await self._backend.rows(whole.order_by(journal.c.seq)):
-            found.journal[call].append((seq, at, loads(self._open(call, _journal_place(call, seq, at), payload))))
+        records = await self._backend.rows(whole.order_by(journal.c.seq))
+        with _without_collections():
+            for call, wrapped in keys:
+                self._seals[call] = self._keys.unwrap(call, bytes(wrapped))
+            found = Recovered(self._at, {}, {}, {})
+            for call, sealed in lives:
+                found.live[call] = loads(self._open(call, f"live:{call}", sealed))
+                found.journal[call] = []
+            for agent, sealed in those:
+                found.agents[agent] = loads(self._keys.centre.open(f"agent:{agent}", bytes(sealed)))
+            for seq, call, at, payload in records:
+                found.journal[call].append((seq, at, loads(self._open(call, _journal_place(call, seq, at), payload))))
         return found
 
     def _open(self, call: str, place: str, sealed: bytes) -> bytes:
@@ -386,6 +392,18 @@ def _text(value: Any) -> str | None:
 
 def _journal_place(call: str, seq: int, at: float) -> str:
     return f"journal:{call}:{seq}:{at!r}"
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collections meanwhile: they would look at every record read so far, again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _portions(things: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -178,7 +178,7 @@ def credentials() -> Credentials:
 @asynccontextmanager
 async def served(house: House, *, who: Credentials | None = None, **settings: Any) -> AsyncIterator[str]:
     """The API over this house on a free port of loopback; yields the base URL."""
-    async with serve(make_app(house, ApiSettings(port=0, credentials=who or credentials(), **settings))) as url:
+    async with serve(make_app(house, ApiSettings(**{"port": 0, "credentials": who or credentials(), **settings}))) as url:
         yield url
 
 

@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from doors import GOOD, Doors, Posted, bomb, reply
 
 from app.actions import breaker
 from app.actions.credentials import Credentials
@@ -28,6 +27,7 @@ from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
 from app.core.commands import HangUp, StartAction
 from app.core.events import ActionFailed, ActionSucceeded
+from tests.contract.doors import GOOD, Doors, Posted, bomb, reply
 
 DEMO = Path(__file__).parents[2] / "app" / "demo" / "actions"
 RESPONSE = {
@@ -142,6 +142,13 @@ async def test_a_repeated_command_is_the_same_request_while_it_is_under_way(door
         doors.release()
         assert isinstance(await posted.event(), ActionSucceeded)
     assert (posted.count, len(doors.asked)) == (1, 1)
+
+
+async def test_a_request_id_may_come_again_once_it_was_answered(doors):
+    async with acting(doors.origin, action()) as (actions, posted):
+        for _ in range(3):
+            actions.carry_out(start("good"))
+            assert isinstance(await posted.event(), ActionSucceeded)
 
 
 @pytest.mark.parametrize(
@@ -402,8 +409,7 @@ async def test_another_port_of_a_listed_host_is_another_origin(doors):
 
 @pytest.mark.parametrize(
     "address",
-    "127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1 255.255.255.255 192.0.2.1 198.18.0.1 "
-    "::1 :: fe80::1 fc00::1 ff02::1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: 2001:db8::1".split(),
+    ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1"],
 )
 def test_an_address_that_is_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
@@ -422,7 +428,9 @@ async def test_a_private_entry_opens_one_port_of_a_name_and_no_other():
     await resolver.close()
 
 
-@pytest.mark.parametrize("origin", ["http://crm.example", "ftp://crm.example", "https://user@crm.example", "https://crm.example/path", "crm.example"])
+@pytest.mark.parametrize(
+    "origin", ["http://crm.example", "ftp://crm.example", "https://user@crm.example", "https://crm.example/path", "crm.example"]
+)
 def test_an_entry_of_the_allow_list_that_is_none(origin):
     with pytest.raises(ValueError, match="expected"):
         Origin(origin=origin)

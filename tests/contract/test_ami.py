@@ -20,7 +20,7 @@ SECRET = "a secret of the test"
 WAITING = (
     "Event: Status\r\nChannel: PJSIP/trunk-1\r\nContext: callwright-fallback\r\nBridgeID: \r\n"
     "Uniqueid: 5.1\r\nLinkedid: 5.1\r\nSeconds: 7\r\n"
-    "CallerIDNum: 0301\r\nCallerIDName: Zoë\r\nVariable: CW_QUEUE=orders\r\nVariable: CW_FIRST_ENQUEUE=12.5\r\nVariable: CW_CALL=(null)\r\n"
+    "CallerIDNum: 0301\r\nCallerIDName: Zoë\r\nVariable: CW_QUEUE=orders\r\nVariable: CW_FIRST_ENQUEUE=12.5\r\nVariable: CW_DNIS=(null)\r\n"
 )
 
 
@@ -358,7 +358,6 @@ async def test_who_waits_in_the_fallback_is_told_with_what_the_channel_carries(a
         "linkedid": "5.1",
         "ani": "0301",
         "name": "Zoë",
-        "call": "",
         "dnis": "",
         "queue": "orders",
         "first_enqueue": "12.5",

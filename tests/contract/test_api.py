@@ -401,6 +401,38 @@ async def test_a_body_that_never_ends_is_cut_off(house: House) -> None:
         writer.close()
 
 
+UNREADABLE = [
+    b"GARBAGE\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nBad Header\r\n\r\n",
+    b"GET http://[bad/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret-" + b"a" * 20_000 + b"\r\n\r\n",
+    b"POST /v1/session HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Encoding: gzip\r\nContent-Type: application/json\r\n\r\n{}",
+    b"GET /v1/calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"\xff\xfe" * 20 + b"\r\n\r\n",
+    b'GET /v1/calls HTTP/1.1\r\nHost: x\r\nCookie: callwright_desk="\\377\xff"\r\n\r\n',
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", UNREADABLE, ids=lambda raw: raw[:24].decode().strip())
+async def test_what_is_hardly_http_gets_a_problem_document_too(base: str, raw: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+    writer.write(raw)
+    async with asyncio.timeout(5):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(re.search(r"content-length: (\d+)", head, re.IGNORECASE)[1])  # type: ignore[index]
+        body = json.loads(await reader.readexactly(length))
+    writer.close()
+    assert 400 <= body["status"] < 500
+    assert head.split()[1] == str(body["status"])
+    assert "content-type: application/problem+json" in head.lower()
+    assert f"x-request-id: {body['request_id']}" in head.lower()
+    assert "aiohttp" not in head
+    said = "".join(capfd.readouterr())
+    assert "Traceback" not in said
+    assert "secret-" not in said
+
+
 # ---- the document -------------------------------------------------------------------------------------------------------
 
 

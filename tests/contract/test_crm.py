@@ -52,7 +52,7 @@ class Service:
                 command(database, *more), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], 20)
+        ready, _, _ = select.select([self.process.stdout], [], [], 60)
         line = self.process.stdout.readline() if ready else ""
         assert line.startswith("crm: ready on http://"), self.log.read_text()
         self.url = line.split()[-1]
@@ -736,7 +736,7 @@ def test_a_damaged_database_is_refused_and_left_untouched(tmp_path: Path) -> Non
     database.write_bytes(b"this is not a database" * 400)
     before = database.read_bytes()
     environment = {**os.environ, "CRM_TOKEN": TOKEN}
-    done = subprocess.run(command(database), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command(database), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (78, "")
     assert "damaged or not an SQLite file" in done.stderr
     assert "Traceback" not in done.stderr

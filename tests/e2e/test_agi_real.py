@@ -101,17 +101,21 @@ async def call(pbx: LocalPbx, name: str = "") -> AsyncIterator[Caller]:
     made = await asyncio.to_thread(Caller, pbx.ports.sip, "2042", number="+4930123456", name=name)
     try:
         yield made
+    finally:
         if made.heard_of("answered") and not made.heard_of("released"):
             await asyncio.to_thread(made.hang_up)
-        await until(lambda: "0 active channels" in pbx.cli("core show channels count"))
-    finally:
-        await asyncio.to_thread(made.close)
+        try:
+            await until(lambda: "0 active channels" in pbx.cli("core show channels count"))
+        finally:
+            await asyncio.to_thread(made.close)
 
 
 def variables(pbx: LocalPbx) -> dict[str, str]:
     """The caller's `CW_*` variables, as Asterisk has them now."""
-    names = [line.split("!")[0] for line in pbx.cli("core show channels concise").splitlines()]
-    (trunk,) = [name for name in names if name.startswith("PJSIP/trunk")]
+    channels = pbx.cli("core show channels concise")
+    trunks = [line.split("!")[0] for line in channels.splitlines() if line.startswith("PJSIP/trunk")]
+    assert len(trunks) == 1, channels
+    trunk = trunks[0]
     pairs = (line.strip().partition("=") for line in pbx.cli(f"core show channel {trunk}").splitlines())
     return {name: value for name, _, value in pairs if name.startswith("CW_")}
 

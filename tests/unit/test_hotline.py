@@ -267,7 +267,7 @@ def premium_story() -> Script:
     """A premium caller's whole visit, by reference, with a retry and a ring-no-answer, as single happenings."""
     return [
         lambda s, c: s.answer_action(c, {"count": 0, "found": False}),
-        lambda s, c: s.prompt_ends(c),
+        lambda s, c: (s.wait(5), s.prompt_ends(c))[1],
         lambda s, c: s.wait(6.1),
         lambda s, c: s.press(c, "2"),
         lambda s, c: s.press(c, "72"),
@@ -275,7 +275,7 @@ def premium_story() -> Script:
         lambda s, c: s.press(c, "272"),
         lambda s, c: s.press(c, "2541"),
         lambda s, c: s.answer_action(c, ANNA),
-        lambda s, c: s.prompt_ends(c),
+        lambda s, c: (s.wait(5), s.prompt_ends(c))[1],
         lambda s, c: s.wait(30),
         lambda s, c: s.happen(ev.AgentBecameReady("101")),
         lambda s, c: s.wait(0.2),
@@ -332,3 +332,16 @@ def test_a_crash_at_any_moment_changes_neither_path_nor_prompts_nor_ids(moment: 
     assert crashed.heard(call) == plain.heard(call)
     assert [r.leg for r in crashed.all(do.RingAgent)] == [r.leg for r in plain.all(do.RingAgent)]
     assert crashed.last(facts.Queued).first == plain.last(facts.Queued).first
+
+
+def test_a_prompt_that_the_dead_process_never_began_is_played_by_the_next_one_once() -> None:
+    sim = Sim()
+    call = sim.dial()
+    sim.answer_action(call, ANNA)
+    sim.crash()
+    sim.prompt_ends(call)
+    assert [play.playback for play in sim.all(do.Play, call)].count(sim.last(do.Play, call).playback) == 2
+    sim.crash()
+    sim.wait(5)
+    sim.prompt_ends(call)
+    assert sim.at_step(call) == "premium_announcement"

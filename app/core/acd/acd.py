@@ -177,7 +177,7 @@ class Acd:
     def restore(self, items: Iterable[Waiting], offered: Iterable[str] = ()) -> None:
         """Take back those who waited, in any order; the ones named in `offered` are remembered as being offered."""
         away = set(offered)
-        for item in sorted(items, key=lambda item: item.key):
+        for item in sorted(items, key=lambda item: (item.first, item.interaction)):
             self._admit(item)
             entry = self._entries[item.interaction]
             if item.interaction in away:
@@ -278,7 +278,7 @@ class Acd:
     def _match_all(self, now: float) -> list[Match]:
         callers = self._callers
         slots, at = callers.family.slot, callers.family.at
-        for name in self._fresh:
+        for name in sorted(self._fresh, key=lambda name: (self._agents[name].idle_since, name)):
             self._shelve(name)
         dirty = 0
         for interaction in self._dirty:
@@ -342,9 +342,8 @@ class Acd:
         if not able:
             return "", None
         last = self._shelved.get(item.last_agent) if item.last_agent is not None else None
-        if last is not None and able >> slots[last] & 1:
-            best = 1 << slots[last]
-        else:
+        best = able & 1 << slots[last] if last is not None else 0
+        if not best:
             best = shelf.best(able, item.skills)
         top = best.bit_length() - 1
         rest = best ^ (1 << top)

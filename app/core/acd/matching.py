@@ -317,11 +317,14 @@ class Callers:
 
     def ahead(self, queue: str, key: tuple[float, float, str]) -> int:
         """How many of those who wait in `queue` come before `key` (first - credit, first, interaction)."""
-        bits = self.family.bits
-        return sum(
-            ((self.everybody(queue) & bits[column]) >> self.family.floor(lambda seat: (seat[0] - credit, *seat) < key)).bit_count()
-            for credit, column in self._credits.items()
-        )
+        bits, count = self.family.bits, 0
+        for credit, column in self._credits.items():
+
+            def before(seat: tuple[float, str], credit: float = credit) -> bool:
+                return (seat[0] - credit, *seat) < key
+
+            count += ((self.everybody(queue) & bits[column]) >> self.family.floor(before)).bit_count()
+        return count
 
     def _file(self, seat: tuple[float, str], columns: Columns) -> None:
         self._filed[seat] = columns
@@ -357,7 +360,7 @@ class Shelf:
         return found
 
     def best(self, able: int, skills: Mapping[str, int]) -> int:
-        """Of `able` (not none), those of the best fit to `skills`, and of these the least versatile; the longest idle is the highest bit."""
+        """Of `able` (not none), those of the best fit, and of these the least versatile; the longest idle is the highest bit."""
         bits = self.family.bits
         fit = self._fittest(able, skills)
         for column in self._versatility.values():

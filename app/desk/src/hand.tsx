@@ -13,6 +13,8 @@ export function HandPanel({ hand }: { hand: Hand }) {
     if (hand.phase === "offered" && hand.offer !== "") shown(hand);
   }, [hand.offer, hand.phase]);
   const { card } = hand;
+  const reference = card.reference || card.contact?.reference;
+  const collected = Object.entries(card.collected).filter(([, value]) => value !== reference);
   return (
     <section class="panel" aria-label="Call in hand">
       <Phase hand={hand} />
@@ -20,8 +22,8 @@ export function HandPanel({ hand }: { hand: Hand }) {
       <dl class="facts">
         <Fact name="Queue">{card.queue_title || card.queue}</Fact>
         <Fact name="Waited">{card.waited > 0 ? duration(card.waited) : ""}</Fact>
-        <Fact name="Reference">{card.reference || card.contact?.reference}</Fact>
-        {Object.entries(card.collected).map(([name, value]) => (
+        <Fact name="Reference">{reference}</Fact>
+        {collected.map(([name, value]) => (
           <Fact key={name} name={plain(name)}>
             {typeof value === "string" || typeof value === "number" ? String(value) : JSON.stringify(value)}
           </Fact>
@@ -142,7 +144,7 @@ function WrapUp({ hand }: { hand: Hand }) {
       </fieldset>
       <label>
         Remarks
-        <textarea name="remarks" rows={4} maxLength={4000} value={remarks} onInput={(e) => (remarks.value = e.currentTarget.value)} />
+        <textarea name="remarks" rows={3} maxLength={4000} value={remarks} onInput={(e) => (remarks.value = e.currentTarget.value)} />
       </label>
       <button class="primary" disabled={!usable.value} title="Ctrl+Enter">
         Done

@@ -1,0 +1,28 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.house import LiveHouse
+
+
+@pytest.fixture(scope="session")
+def running_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHouse]:
+    """One installation for all real calls of this worker."""
+    house = LiveHouse(Path(tmp_path_factory.mktemp("house")))
+    house.up()
+    yield house
+    house.down()
+
+
+@pytest.fixture
+def house(running_house: LiveHouse) -> Iterator[LiveHouse]:
+    """The installation, with the universal check after the test."""
+    if running_house.installation.pid("application") is None:
+        running_house.start()
+    yield running_house
+    running_house.check()

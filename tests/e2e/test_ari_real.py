@@ -1,0 +1,284 @@
+"""The ARI adapter on a real Asterisk with real phones: what its API serves, a call from end to end, and our own death under it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from app.core import commands as do
+from app.core import events as ev
+from app.core.view import LiveCall
+from app.pbx.adapter import Line, Pbx
+from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
+from app.pbx.local import LocalPbx
+from tests.pbx import Ari, running_pbx
+from tests.phones import AgentPhone, Caller
+
+pytestmark = pytest.mark.pbx
+AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
+
+
+@pytest.fixture(scope="module")
+def pbx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPbx]:
+    with running_pbx(tmp_path_factory.mktemp("pbx")) as one:
+        yield one
+
+
+@pytest.fixture
+def ari(pbx: LocalPbx) -> Iterator[Ari]:
+    """A look into Asterisk; after the test nothing of it may be left there."""
+    one = Ari(pbx)
+    yield one
+    left = [channel["id"] for channel in one.channels()], [bridge["id"] for bridge in one.ask("GET", "bridges")[1]]
+    one.hang_up_all()
+    assert left == ([], [])
+
+
+async def until(true: Callable[[], Any], within: float = 5.0) -> Any:
+    """Wait for a condition without holding up the loop; fail when it does not come true in time."""
+    async with asyncio.timeout(within):
+        while not (value := true()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return value
+
+
+class Desk:
+    """An adapter on that PBX, and what it posted."""
+
+    def __init__(self, pbx: LocalPbx, view: list[LiveCall], password: str = "") -> None:
+        self.posted: list[ev.Event] = []
+        line = Line(pbx.ari_url, pbx.ari_user, password or pbx.secrets.ari, pbx.app)
+        self.pbx = Pbx(line, self.posted.append, lambda: view, self._render, lambda: secrets.token_hex(16))
+
+    async def _render(self, text: str, language: str) -> str:
+        return "sound:hello-world"
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [each for each in self.posted if isinstance(each, kind)]
+
+    async def next(self, kind: type[Any], n: int = 1, within: float = 5.0) -> Any:
+        await until(lambda: len(self.of(kind)) >= n, within)
+        return self.of(kind)[n - 1]
+
+    async def arrival(self) -> str:
+        arrived = await self.next(ev.CallArrived)
+        self.pbx.carry_out(do.Answer(arrived.call))
+        await until(lambda: self.pbx.book.calls[arrived.call].up)
+        return str(arrived.call)
+
+    def ring(self, call: str, n: int = 1, endpoint: str = "101", seconds: float = 20.0) -> str:
+        leg = f"{call}-leg{n}"
+        self.pbx.carry_out(do.RingAgent(call, leg, f"{call}-br1", endpoint, seconds))
+        return leg
+
+
+@asynccontextmanager
+async def desk(pbx: LocalPbx, *view: LiveCall) -> AsyncIterator[Desk]:
+    one = Desk(pbx, list(view))
+    task = asyncio.create_task(one.pbx.run())
+    try:
+        await one.next(ev.PbxBack)
+        yield one
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, AriError):
+            await task
+
+
+async def over(d: Desk, call: str) -> None:
+    """End the call; nothing of it is left in the book."""
+    d.pbx.carry_out(do.HangUp(call))
+    await d.next(ev.CallerLeft)
+    for leg in list(d.pbx.book.calls[call].legs) if call in d.pbx.book.calls else ():
+        d.pbx.carry_out(do.HangUpLeg(call, leg))
+    await until(lambda: not d.pbx.book.calls)
+    await d.pbx.link.request(Request("GET", "bridges"))
+
+
+def test_every_operation_we_use_is_served_by_this_asterisk(pbx: LocalPbx, ari: Ari) -> None:
+    served = set()
+    for page in ("applications", "asterisk", "bridges", "channels", "events", "playbacks"):
+        address = f"{pbx.ari_url}/ari/api-docs/{page}.json"
+        request = urllib.request.Request(address, headers={"Authorization": Line_authorization(pbx)})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+            described = json.loads(answer.read())
+        served |= {(op["httpMethod"], api["path"]) for api in described["apis"] for op in api["operations"]}
+    assert served >= OPERATIONS
+
+
+def Line_authorization(pbx: LocalPbx) -> str:
+    import base64
+
+    return "Basic " + base64.b64encode(f"{pbx.ari_user}:{pbx.secrets.ari}".encode()).decode()
+
+
+async def test_a_call_is_greeted_keyed_rung_through_and_ended(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], ring=None) as agent:
+            with Caller(pbx.ports.sip, "1000", number="+4930555", name="Ada\u202e") as caller:
+                call = await d.arrival()
+                arrived = d.of(ev.CallArrived)[0]
+                assert (arrived.dnis, arrived.ani, arrived.name) == ("1000", "+4930555", "Ada")
+                d.pbx.carry_out(do.Play(call, f"{call}-pb1", ("text:hello", "digits:12")))
+                await until(lambda: caller.rtp.hears_anything())
+                await asyncio.to_thread(caller.rtp.press, "7#")
+                assert (await d.next(ev.PlaybackEnded)).ok
+                await until(lambda: [e.digit for e in d.of(ev.DigitPressed)] == ["7", "#"])
+                d.pbx.carry_out(do.StartMusic(call))
+                leg = d.ring(call)
+                await d.next(ev.LegRinging)
+                await until(lambda: caller.rtp.hears_anything())
+                agent.answer()
+                await d.next(ev.LegAnswered)
+                d.pbx.carry_out(do.Talk(call, f"{call}-br1", leg))
+                await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
+                await asyncio.to_thread(caller.hang_up)
+                assert (await d.next(ev.CallerLeft)).cause == 16
+                d.pbx.carry_out(do.HangUpLeg(call, leg))
+                assert (await d.next(ev.LegEnded)).cause == 16
+                await until(lambda: not d.pbx.book.calls)
+                await d.pbx.link.request(Request("GET", "bridges"))
+        assert not d.of(ev.CommandRefused)
+        assert not d.pbx.book.channels
+
+
+@pytest.mark.parametrize(("refuse", "cause"), [(486, 17), (603, 21)])
+async def test_an_agent_who_refuses_leaves_the_caller_with_music(pbx: LocalPbx, ari: Ari, refuse: int, cause: int) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], refuse=refuse), Caller(pbx.ports.sip, "1000") as caller:
+            call = await d.arrival()
+            d.pbx.carry_out(do.StartMusic(call))
+            d.ring(call)
+            assert (await d.next(ev.LegEnded)).cause == cause
+            caller.rtp.packets.clear()
+            await until(lambda: len(caller.rtp.packets) > 25 and caller.rtp.hears_anything(0.3))
+            await over(d, call)
+
+
+async def test_no_answer_no_phone_and_a_cancelled_ring(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], ring=None) as agent, Caller(pbx.ports.sip, "1000"):
+            call = await d.arrival()
+            d.ring(call, 1, seconds=1.0)
+            assert (await d.next(ev.LegEnded, 1)).cause == 19
+            d.ring(call, 2, endpoint="103")
+            assert (await d.next(ev.LegEnded, 2)).cause == 20
+            leg = d.ring(call, 3)
+            await d.next(ev.LegRinging, 2)
+            d.pbx.carry_out(do.HangUpLeg(call, leg))
+            assert (await d.next(ev.LegEnded, 3)).cause == 26
+            await until(lambda: len(agent.heard_of("cancelled")) == 2)
+            await over(d, call)
+
+
+async def test_a_prompt_under_way_holds_up_neither_this_call_nor_the_line(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"]) as agent, Caller(pbx.ports.sip, "1000") as caller:
+            call = await d.arrival()
+            d.pbx.carry_out(do.Play(call, f"{call}-pb1", tuple(f"digits:{'123456789' * 3}" for _ in range(3))))
+            leg = d.ring(call)
+            await d.next(ev.LegRinging)
+            await d.next(ev.LegAnswered)
+            d.pbx.carry_out(do.Talk(call, f"{call}-br1", leg))
+            await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
+            assert d.pbx.link.health().timeouts == 0
+            await over(d, call)
+
+
+async def test_release_under_a_prompt_goes_to_the_fallback_with_its_variables(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with Caller(pbx.ports.sip, "1000", number="+4930777") as caller:
+            call = await d.arrival()
+            d.pbx.carry_out(do.Play(call, f"{call}-pb1", (f"digits:{'123456789' * 3}",)))
+            await until(lambda: caller.rtp.hears_anything())
+            d.pbx.carry_out(do.Release(call, "callwright-fallback", {"CW_QUEUE": "orders"}))
+            await d.next(ev.CallerLeft)
+            await until(lambda: ari.context_of("+4930777") == "callwright-fallback")
+            channel = d.of(ev.CallArrived)[0].channel
+            assert ari.ask("GET", f"channels/{channel}/variable", variable="CW_QUEUE")[1] == {"value": "orders"}
+            await asyncio.to_thread(caller.hang_up)
+            await until(lambda: not ari.channels())
+
+
+async def test_an_agent_who_answers_while_we_are_dead_talks_and_is_found_talking(pbx: LocalPbx, ari: Ari) -> None:
+    with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], ring=None) as agent, Caller(pbx.ports.sip, "1000") as caller:
+        async with desk(pbx) as d:
+            call = await d.arrival()
+            channel = d.of(ev.CallArrived)[0].channel
+            d.pbx.carry_out(do.StartMusic(call))
+            leg = d.ring(call)
+            await d.next(ev.LegRinging)
+        agent.answer()
+        await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
+        bridge = f"{call}-br1"
+        async with desk(pbx, LiveCall(call, channel, True, True, bridge, {leg: "ringing"})) as d:
+            await d.next(ev.CallFound)
+            assert d.posted == [ev.PbxBack(False), ev.LegAnswered(call, leg), ev.CallFound(call, True, bridge, {leg: "up"}, (leg,))]
+            assert caller.rtp.hears(AGENT_TONE)
+            await over(d, call)
+
+
+async def test_events_still_arrive_after_a_reconnect_with_live_calls(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"]), Caller(pbx.ports.sip, "1000") as caller:
+            call = await d.arrival()
+            leg = d.ring(call)
+            await d.next(ev.LegAnswered)
+            d.pbx.link.reconnect("the test says so")
+            await d.next(ev.CallFound)
+            await asyncio.to_thread(caller.rtp.press, "5")
+            assert (await d.next(ev.DigitPressed)).digit == "5"
+            await asyncio.to_thread(caller.hang_up)
+            await d.next(ev.CallerLeft)
+            d.pbx.carry_out(do.HangUpLeg(call, leg))
+            await d.next(ev.LegEnded)
+            await until(lambda: not d.pbx.book.calls)
+            await d.pbx.link.request(Request("GET", "bridges"))
+
+
+async def test_a_prompt_that_does_not_exist_is_told(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with Caller(pbx.ports.sip, "1000"):
+            call = await d.arrival()
+            d.pbx.carry_out(do.Play(call, f"{call}-pb1", ("sound:there-is-no-such-file",)))
+            assert (await d.next(ev.PlaybackEnded)).ok is False
+            await over(d, call)
+
+
+async def test_a_wrong_password_is_refused_for_good(pbx: LocalPbx) -> None:
+    with pytest.raises(AriRefused):
+        await asyncio.wait_for(Desk(pbx, [], "not-the-password-of-this-pbx").pbx.run(), 5)
+
+
+async def test_an_asterisk_that_is_killed_closes_its_calls_once(pbx: LocalPbx) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"]), Caller(pbx.ports.sip, "1000"):
+            call = await d.arrival()
+            leg = d.ring(call)
+            await d.next(ev.LegAnswered)
+            process = pbx._process
+            assert process is not None
+            await asyncio.to_thread(_kill, process.pid)
+            await d.next(ev.PbxLost)
+            await asyncio.to_thread(process.wait)
+            pbx.start()
+            await asyncio.to_thread(pbx.wait_ready)
+            assert await d.next(ev.PbxBack, 2) == ev.PbxBack(True)
+            await d.next(ev.CallerLeft)
+            assert [e.leg for e in d.of(ev.LegEnded)] == [leg]
+            assert [e.call for e in d.of(ev.CallerLeft)] == [call]
+            assert not d.pbx.book.calls
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -217,7 +217,7 @@ class Installation:
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as out:
             process = subprocess.Popen(
-                part.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **part.env}
+                part.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**_environment(), **part.env}
             )
         (self.state / f"{part.name}.pid").write_text(f"{process.pid} {_started(process.pid)}\n")
         return process.pid
@@ -351,6 +351,11 @@ def _private(path: Path, text: str) -> None:
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(text)
     fresh.replace(path)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but compiled modules are kept: a process that is started again must be there at once."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _started(pid: int) -> int:

@@ -214,7 +214,8 @@ class Watchdog:
         await self._tell_dialplan(ari)
         channels = await self._list(ari, "channels")
         found = plan(self.settings.app, channels, await self._list(ari, "bridges"), self._talked)
-        self._talked |= set(found.pairs)
+        new_pairs = set(found.pairs) - self._talked
+        self._talked |= new_pairs
         now = time.monotonic()
         release = [id_ for id_ in found.release if now - self._released.get(id_, -RELEASE_AGAIN) >= RELEASE_AGAIN]
         hung_up = sum([await self._hang_up(ari, id_) for id_ in found.hang_up if self.silent])
@@ -223,7 +224,7 @@ class Watchdog:
                 return
             await self._change(ari, "POST", f"channels/{id_}/continue", context=self.settings.context, extension="s", priority="1")
             self._released[id_] = time.monotonic()
-        if hung_up or release:
+        if hung_up or release or new_pairs:
             log.warning("released %d callers, hung up %d channels, left %d in conversation", len(release), hung_up, len(found.pairs))
 
     async def _hang_up(self, ari: aiohttp.ClientSession, id_: str) -> bool:

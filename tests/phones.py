@@ -61,6 +61,11 @@ def _ulaw_table() -> np.ndarray:
 _FROM_ULAW = _ulaw_table()
 
 
+def from_ulaw(payload: bytes) -> np.ndarray:
+    """Samples, -32768 to 32767, of G.711 mu-law."""
+    return _FROM_ULAW[np.frombuffer(payload, dtype=np.uint8)].astype(np.float64)
+
+
 def to_ulaw(samples: np.ndarray) -> bytes:
     """G.711 mu-law of 16 bit samples."""
     order = np.argsort(_FROM_ULAW, kind="stable")
@@ -108,7 +113,7 @@ class Rtp:
         for packet in list(self.packets):
             if packet.payload_type == 0 and start <= packet.at < end:
                 at = round((packet.at - start) * RATE)
-                samples = _FROM_ULAW[np.frombuffer(packet.payload, dtype=np.uint8)][: len(heard) - at]
+                samples = from_ulaw(packet.payload)[: len(heard) - at]
                 heard[at : at + len(samples)] = samples
         return heard
 

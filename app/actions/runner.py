@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -138,7 +139,8 @@ class Actions:
             line.breaker.abandoned()
             raise
         except Exception as error:  # one event in every case: the caller waits for it
-            log.exception("action_broke", action=command.action, request=command.request)
+            place = traceback.extract_tb(error.__traceback__)[-1]  # no locals: they hold the caller's data and our secrets
+            log.error("action_broke", action=command.action, request=command.request, error=type(error).__name__, at=str(place))
             outcome = Failed("malformed", type(error).__name__)
         finally:
             line.in_flight -= 1

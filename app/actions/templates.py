@@ -46,6 +46,8 @@ def _encoded(value: Any) -> str:
 
 _TEXTS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_plain, keep_trailing_newline=True)
 _ADDRESSES = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_encoded)
+_TEXTS.globals.clear()
+_ADDRESSES.globals.clear()
 
 
 def text(source: str, names: set[str]) -> Text:

@@ -2,7 +2,8 @@
 
 All open pages of one agent share a `Desk`: it reads the backend's messages for that agent once, keeps what they add up to (the
 agent's state and what is in hand), numbers them, and sends every page each message together with the whole state after it. A
-page therefore never has to add up anything, and one that comes late or comes back is whole again with its first message.
+page therefore never has to add up anything, and one that comes late or comes back is whole again with its first message. The
+backend's feed must listen from the moment it is asked for, so that nothing falls between it and the state that is read next.
 
 The centre is told when the first page opens and the last one closes; while it cannot be told (the store is busy) it is told
 again, and only how it stands by then. When we ourselves go away, nothing is told: the next process finds out.
@@ -28,6 +29,7 @@ from app.core.events import DeskAcknowledged, DeskFound, DeskLost, Event
 log = structlog.get_logger("api.desk")
 routes = Routes("desk")
 _AGAIN = 1.0
+_RESUME = 0.1
 _PHASES = {"offer": "offered", "ringing": "offered", "talking": "talking", "wrap_up": "wrap_up"}
 
 
@@ -85,15 +87,17 @@ class Desk:
     # ---- from the centre --------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
+        """Listen for ever. A feed that was cut off is begun anew, and what was missed is made good by a snapshot."""
         while True:
+            feed = self._backend.messages(self._agent)
+            self._read()
+            self._say(self._message("snapshot"))
             try:
-                async for message in self._backend.messages(self._agent):
+                async for message in feed:
                     self._take(message)
             except Exception as error:
                 log.error("the messages of a desk broke off", agent=self._agent, error=repr(error))
-            for page in list(self._pages):
-                page.close(1011, "connect again")
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RESUME)
 
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]

@@ -5,6 +5,7 @@ Nothing inline and nothing from elsewhere: the content security policy allows ou
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -51,20 +52,21 @@ async def to_desk(request: web.Request) -> web.StreamResponse:
 
 
 class Docs:
-    """The documentation: the document itself, and a page that a person can read."""
+    """The documentation: the document itself, and a page that a person can read; made when first asked for."""
 
-    def __init__(self) -> None:
-        self._document = document()
-        self._page = _TEMPLATES.from_string((_STATIC / "docs.html").read_text("utf-8")).render(
-            info=self._document["info"], operations=self._operations(), schemas=self._document["components"]["schemas"]
-        )
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return document()
 
-    def _operations(self) -> list[dict[str, Any]]:
-        return [
+    @cached_property
+    def _page(self) -> str:
+        operations = [
             {"path": path, "method": method, **operation}
             for path, methods in self._document["paths"].items()
             for method, operation in methods.items()
         ]
+        template = _TEMPLATES.from_string((_STATIC / "docs.html").read_text("utf-8"))
+        return template.render(info=self._document["info"], operations=operations, schemas=self._document["components"]["schemas"])
 
     async def json(self, request: web.Request) -> web.Response:
         """`/v1/openapi.json`."""

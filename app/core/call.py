@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from app.core import commands, facts
 from app.core.events import (
@@ -32,10 +32,17 @@ if TYPE_CHECKING:
     from app.core.flow.compiled import Compiled
 
 MAX_STEPS = 200
+ERROR_STEPS = 20
+"""Steps that a call has beyond those for its error exit."""
 MAX_KEYS = 64
-REASK = 1.5
+SWALLOW = 3.0
+"""Seconds in which a terminator typed after a full entry still belongs to it."""
+REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
 FLOW, QUEUED, OFFERED, TALKING, OVER = "flow", "queued", "offered", "talking", "over"
+
+
+_ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed)
 
 
 class FlowError(Exception):
@@ -97,6 +104,8 @@ class Call:
     connected: float = 0.0
     waited: float = 0.0
     talked: float = 0.0
+    parted: float = 0.0
+    wrapped: float = 0.0
     ended: float = 0.0
     outcome: str = ""
     cause: int = 0
@@ -109,6 +118,7 @@ class Call:
     heard: set[str] = field(default_factory=set)
     keys: str = ""
     swallow: str = ""
+    swallow_until: float = 0.0
     minted: int = 0
     waits: int = 0
     events: int = 0
@@ -146,13 +156,22 @@ class Call:
 
     def keep(self, space: str, values: Mapping[str, Any]) -> None:
         """Store an action's attributes under the name that the flow chose. One that has no value stays unset."""
+        self.forget(space)
         for name, value in values.items():
             if value is not None:
                 self.vars[f"{space}.{name}"] = value
         self._scope = None
 
+    def forget(self, space: str) -> None:
+        """Drop what an earlier action stored under a name: of two records that differ nothing may be mixed."""
+        for name in [name for name in self.vars if name.startswith(f"{space}.")]:
+            del self.vars[name]
+        self._scope = None
+
     def test(self, condition: str) -> bool:
-        return self.flow.conditions.test(condition, self.vars)
+        """Whether a named condition holds; raises `ConditionFailed`. What other systems wrote is one map, `ivr`."""
+        written = {name[4:]: value for name, value in self.vars.items() if name.startswith("ivr.")}
+        return self.flow.conditions.test(condition, {**self.vars, "ivr": written})
 
     def fill(self, text: str) -> str:
         """A text with this call's variables; raises `BadText` where one has no value."""
@@ -174,6 +193,13 @@ class Call:
     def take_key(self) -> str:
         key, self.keys = self.keys[0], self.keys[1:]
         return key
+
+    def end_entry(self, terminator: str) -> None:
+        """A full entry was taken: the terminator after it belongs to it, typed already or within a moment."""
+        if terminator and self.keys:
+            self.keys = self.keys.removeprefix(terminator)
+        else:
+            self.swallow, self.swallow_until = terminator, self.now + SWALLOW
 
     def music_on(self) -> commands.Command:
         return commands.StartMusic(self.id)
@@ -203,20 +229,26 @@ class Call:
                 return self._taken()
         elif isinstance(event, SessionWritten):
             for name, value in event.values.items():
-                self.set(name, value)
+                if name.startswith("ivr."):
+                    self.set(name, value)
         elif isinstance(event, facts.TakenOver):
             self.unsure = self.playing
-        elif isinstance(event, PlaybackEnded) and event.playback == self.unsure:
-            self.unsure = ""
-            if self.play is not None and now - self.played_at < shortest(self.play.media):
+            self._more_time(now)
+        elif isinstance(event, PlaybackEnded) and event.playback == self.playing:
+            never_begun = event.playback == self.unsure and self.play is not None and now - self.played_at < shortest(self.play.media)
+            if never_begun and self.play is not None:
+                self.unsure = ""
                 self._emit(self.play)
                 return self._taken()
+            self.playing, self.unsure, self.play = "", "", None
         if self.wait is None or self._script is None:
             return self._taken()
         if isinstance(event, TimerFired):
             if event.timer == f"wait {self.waits}":
                 self._advance(None)
         elif isinstance(event, self.wait.kinds) and getattr(event, "request", self.asked) == self.asked:
+            if isinstance(event, _ANSWERS):
+                self.asking = None
             self._advance(event)
         return self._taken()
 
@@ -231,24 +263,29 @@ class Call:
         """What the flow brought about before it failed, orders to the centre left out."""
         return [thing for thing in self._taken() if not isinstance(thing, Order)]
 
-    def ask_again(self, now: float) -> commands.Command | None:
-        """The open request once more, with its deadline moved far enough for an answer; None where nothing is awaited."""
-        answers = (ActionSucceeded, ActionFailed, MailSent, MailFailed)
-        if self.asking is None or self.wait is None or not any(kind in answers for kind in self.wait.kinds):
+    def ask_again(self) -> commands.Command | None:
+        """The request whose answer is still awaited, to be made once more after a take-over; None where there is none."""
+        if self.asking is None or self.wait is None or not any(kind in _ANSWERS for kind in self.wait.kinds):
             return None
-        if self.deadline is not None:
-            self.deadline = max(self.deadline, now + REASK)
         return self.asking
+
+    def _more_time(self, now: float) -> None:
+        """A request that is asked again has time enough for an answer."""
+        if self.deadline is not None and self.ask_again() is not None:
+            self.deadline = max(self.deadline, now + REASK)
 
     def stop(self) -> None:
         """The flow is over, wherever it stands (the caller has left)."""
         self._stop()
 
     def _note_key(self, digit: str) -> bool:
-        swallow, self.swallow = self.swallow, ""
-        if digit == swallow and not self.keys:
+        """Keep a key for whoever wants keys; whether there is one. What is no key of a telephone's twelve is none."""
+        if len(digit) != 1 or digit not in "0123456789*#":
             return False
-        self.keys = (self.keys + digit)[-MAX_KEYS:]
+        swallow, self.swallow = self.swallow, ""
+        if digit == swallow and not self.keys and self.now <= self.swallow_until:
+            return False
+        self.keys = (self.keys + digit)[:MAX_KEYS]
         return True
 
     def _stop(self) -> None:
@@ -263,7 +300,7 @@ class Call:
     def _enter(self, step: str) -> None:
         """Run steps from here until one of them waits, or the flow ends."""
         while True:
-            if self.steps >= MAX_STEPS:
+            if self.steps >= MAX_STEPS + (ERROR_STEPS if self.failed else 0):
                 raise FlowError(f"more than {MAX_STEPS} steps in one call")
             node = self.flow.program.steps[step]
             self.steps += 1
@@ -319,6 +356,8 @@ class Call:
             self.answered = self.now
         elif isinstance(order, commands.Play):
             self.playing, self.play, self.played_at = order.playback, order, self.now
+        elif isinstance(order, commands.StopPlay) and order.playback == self.playing:
+            self.play = None
         elif isinstance(order, commands.StartMusic):
             self.music = True
         elif isinstance(order, commands.StopMusic):
@@ -334,18 +373,38 @@ class Call:
 
     # ---- saving and driving again --------------------------------------------------------------------------------------
 
-    _AT_ENTRY = ("step", "steps", "keys", "swallow", "minted", "waits", "events", "answered", "music", "leaving", "asked")
+    AT_ENTRY: ClassVar[tuple[str, ...]] = (
+        "step",
+        "steps",
+        "keys",
+        "swallow",
+        "swallow_until",
+        "minted",
+        "waits",
+        "events",
+        "answered",
+        "music",
+        "leaving",
+        "asked",
+        "failed",
+        "playing",
+    )
 
     def _state_at_entry(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in self._AT_ENTRY}
+        state = {name: getattr(self, name) for name in self.AT_ENTRY}
         return {**state, "vars": dict(self.vars), "heard": sorted(self.heard), "at": self.now}
+
+    def stand_at(self, entry: Mapping[str, Any]) -> None:
+        """Be as at the entry of a step."""
+        for name in self.AT_ENTRY:
+            setattr(self, name, entry[name])
+        self.vars, self.heard, self._scope = dict(entry["vars"]), set(entry["heard"]), None
+        self.entry, self.now = dict(entry), entry["at"]
 
     def drive_again(self, entry: Mapping[str, Any], since: list[tuple[float, Any]]) -> None:
         """Bring the open step back to where it stood: from `entry`, with the (time, event) pairs handled since, silently."""
-        for name in self._AT_ENTRY:
-            setattr(self, name, entry[name])
-        self.vars, self.heard, self._scope = dict(entry["vars"]), set(entry["heard"]), None
-        self.now, self._muted = entry["at"], True
+        self.stand_at(entry)
+        self._muted = True
         try:
             self.steps -= 1
             self._enter(self.step)

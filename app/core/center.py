@@ -566,10 +566,9 @@ class Center:
             self._emit(call, do.StartMusic(call.id))
 
     def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
+        """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
         self._emit(call, do.StartMusic(call.id))
-        state = event.legs.get(offer.leg) if offer.leg else None
-        if offer.leg and state in (None, "down"):
-            self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
+        if offer.leg and offer.leg not in event.legs:
             self._offer_failed(call, "failed", now)
 
     # ---- small things --------------------------------------------------------------------------------------------------

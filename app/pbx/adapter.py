@@ -8,8 +8,8 @@ phone rings, the two hear each other at the very answer, even if this process is
 (`HangUp`, `Release`, `StopPlay`, `HangUpLeg`) never queues: it takes what is still queued with it.
 
 A channel that plays a prompt carries nothing else out until the prompt ends, and holds up the whole line while it is asked to
-(answer, addChannel, removeChannel, variables). Hence whatever must be done to a playing channel first stops the prompt; only the
-caller's way into the bridge waits for the end of it, at most until the agent answers.
+(answer, addChannel, removeChannel, variables). Hence nothing of that kind is asked of a channel that plays: the prompt is stopped,
+and its end awaited. Only the caller's way into the bridge lets the prompt speak, at most until the agent answers.
 
 After every connect the adapter looks before it speaks (see `reconcile`). Orders to end something whose answer was lost are
 given again then; orders that would do harm twice are not.
@@ -113,6 +113,7 @@ class Pbx:
         self._startup = 0.0
         self._looked: dict[str, float] = {}
         self._drops: dict[str, tuple[str, float]] = {}
+        self._quiet: dict[str, list[Callable[[], None]]] = {}
         self._leaving: dict[str, float] = {}
         self._endings: dict[str, tuple[str, Request, commands.Command | None]] = {}
 
@@ -182,17 +183,21 @@ class Pbx:
             if isinstance(event, events.CallerLeft | events.LegEnded):
                 self._something_left(event.call)
             elif isinstance(event, events.PlaybackEnded | events.LegAnswered):
-                self._join_now(event)
+                self._prompt_over(event)
 
-    def _join_now(self, event: events.PlaybackEnded | events.LegAnswered) -> None:
-        """Let a caller into the bridge who was kept out by a prompt: it has ended, or the agent is there and it must."""
+    def _prompt_over(self, event: events.PlaybackEnded | events.LegAnswered) -> None:
+        """Do what a prompt kept from being done: it has ended, or the agent is there and it must."""
         caller = self.book.calls.get(event.call)
-        if caller is None or not caller.joins or caller.left:
+        if caller is None or caller.left:
             return
-        if not caller.playing:
+        if caller.playing:
+            if caller.joins and isinstance(event, events.LegAnswered):
+                self._silence(caller)
+            return
+        for job in self._quiet.pop(caller.call, ()):
+            job()
+        if caller.joins:
             self._join_caller(caller, caller.joins)
-        elif isinstance(event, events.LegAnswered):
-            self._silence(caller)
 
     def _something_left(self, call: str) -> None:
         caller = self.book.calls.get(call)
@@ -201,6 +206,7 @@ class Pbx:
         if caller.left and not caller.gone:
             self._leaving.setdefault(call, time.monotonic() + GONE_WITHIN)
             self._drop_chain(caller)
+            self._quiet.pop(call, None)
         self._drops_due(caller)
         if caller.over:
             for bridge in sorted(caller.bridges):
@@ -255,12 +261,21 @@ class Pbx:
             self._take(event)
 
     def _answer(self, caller: Caller, command: commands.Answer) -> None:
-        if not caller.left and not caller.up:
+        if not caller.up:
+            self._when_quiet(caller, lambda: self._send(caller, command, wire.answer(caller)))
+
+    def _when_quiet(self, caller: Caller, job: Callable[[], None]) -> None:
+        """Do something to the caller's channel once nothing plays there: what plays is stopped. Not at all when the caller leaves."""
+        if caller.left:
+            return
+        if caller.playing:
+            self._quiet.setdefault(caller.call, []).append(job)
             self._silence(caller)
-            self._send(caller, command, wire.answer(caller))
+        else:
+            job()
 
     def _silence(self, caller: Caller) -> None:
-        """Stop what plays to the caller, so that the channel can do something else."""
+        """Stop what plays to the caller; its end comes as an event."""
         for playback in sorted(caller.playing):
             self._send(caller, None, wire.stop_play(playback))
 
@@ -341,6 +356,10 @@ class Pbx:
     def _start_music(self, caller: Caller, command: commands.StartMusic) -> None:
         if not caller.left:
             self._send(caller, command, wire.start_music(caller, command.music))
+
+    def _mark_place(self, caller: Caller, command: commands.MarkPlace) -> None:
+        if not caller.left:
+            self._send(caller, command, wire.mark_place(caller, command))
 
     def _talk(self, caller: Caller, command: commands.Talk) -> None:
         self._silence(caller)
@@ -519,9 +538,9 @@ class Pbx:
     def _release(self, caller: Caller, command: commands.Release) -> None:
         requests = wire.release(caller, command)
         self._drop_chain(caller)
-        if caller.left:
-            return
-        self._silence(caller)
+        self._when_quiet(caller, partial(self._let_go, caller, command, requests))
+
+    def _let_go(self, caller: Caller, command: commands.Release, requests: list[Request]) -> None:
         for request in requests[:-1]:
             self._send(caller, command, request)
         self._order_end(caller, caller.channel, requests[-1], command)
@@ -623,7 +642,7 @@ class Pbx:
             if isinstance(event, events.CallerLeft | events.LegEnded):
                 self._something_left(event.call)
             elif isinstance(event, events.PlaybackEnded):
-                self._join_now(event)
+                self._prompt_over(event)
         for caller in list(self.book.calls.values()):
             for leg in list(caller.legs.values()):
                 self._ring_on(caller, leg, found.channels.get(leg.id))
@@ -746,6 +765,7 @@ CARRY: dict[type[commands.Command], Carry] = {
     commands.Play: Pbx._play,
     commands.StartMusic: Pbx._start_music,
     commands.StopMusic: Pbx._stop_music,
+    commands.MarkPlace: Pbx._mark_place,
     commands.RingAgent: Pbx._ring,
     commands.JoinBridge: Pbx._join,
     commands.Talk: Pbx._talk,

@@ -140,6 +140,7 @@ def _is_complete(root: Path) -> bool:
 @contextmanager
 def _locked(root: Path, say: Say) -> Iterator[None]:
     with open(root.with_name(root.name + ".lock"), "w") as handle:
+        os.set_inheritable(handle.fileno(), True)  # a builder that outlives us, were we killed, keeps the lock
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -246,7 +247,12 @@ def _run(argv: Sequence[str], say: Say, environment: Mapping[str, str] | None = 
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         started = time.monotonic()
         process = subprocess.Popen(
-            argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+            argv,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            close_fds=False,
         )
         try:
             while True:

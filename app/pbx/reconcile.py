@@ -24,9 +24,12 @@ from typing import Any, TypeAlias
 
 from app.core import events
 from app.core.view import LiveCall
-from app.pbx.wire import BRIDGE, LEG, NO_ANSWER, NORMAL, TEMPORARY, UNREACHABLE
+from app.pbx.wire import BRIDGE, LEG, NO_ANSWER, NORMAL, TEMPORARY
 
 Json: TypeAlias = Mapping[str, Any]
+
+NEVER_WAS = 0
+"""The cause of a leg that was ordered and is not there: nobody's phone rang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
 def _one_leg(call: str, leg: str, believed: str, found: Snapshot, alive: dict[str, str]) -> list[events.Event]:
     channel = found.channels.get(leg)
     if channel is None or not channel.ours:
-        best = {"created": UNREACHABLE, "ringing": NO_ANSWER}.get(believed, NORMAL)
+        best = {"created": NEVER_WAS, "ringing": NO_ANSWER}.get(believed, NORMAL)
         return [events.LegEnded(call, leg, _lost_cause(found, best))]
     state = {"Up": "up", "Ringing": "ringing"}.get(channel.state, "down")
     alive[leg] = state

@@ -36,6 +36,16 @@ _NUMBER = re.compile(r"\+?[0-9*#]{1,40}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})?")
 _VARIABLE = re.compile(r"CW_[A-Z0-9_]{1,40}")
 _MEDIA = re.compile(r"(sound:[A-Za-z0-9_./-]{1,255}|digits:[0-9*#]{1,80}|number:-?\d{1,15}|characters:[A-Za-z0-9*#@. +/-]{1,80})")
+_SPOKEN = {
+    "*": "digits/star",
+    "#": "digits/pound",
+    "@": "letters/at",
+    ".": "letters/dot",
+    "+": "letters/plus",
+    "/": "letters/slash",
+    "-": "letters/dash",
+    " ": "letters/space",
+}
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _DIGITS = frozenset("0123456789*#ABCD")
 _FORGOTTEN = 8192  # channels whose end is remembered, against late duplicates
@@ -540,8 +550,16 @@ def play(caller: Caller, command: commands.Play, media: Sequence[str]) -> Reques
         raise BadCommand("no media to play")
     if not _LANGUAGE.fullmatch(command.language):
         raise BadCommand("the language is not a language code")
-    query = (("media", ",".join(media)), ("lang", command.language))
+    query = (("media", ",".join(recording for item in media for recording in recordings(item))), ("lang", command.language))
     return Request("POST", f"channels/{caller.channel}/play/{_ours(PLAYBACK, command.playback)}", query)
+
+
+def recordings(item: str) -> list[str]:
+    """Digits and characters as the recordings of each: what Asterisk says by itself (`digits:`) cannot be stopped, these can."""
+    scheme, _, text = item.partition(":")
+    if scheme not in ("digits", "characters"):
+        return [item]
+    return [f"sound:{_SPOKEN.get(each) or ('digits/' if each.isdigit() else 'letters/') + each}" for each in text.lower()]
 
 
 def stop_play(playback: str) -> Request:
@@ -571,17 +589,26 @@ def hang_up(channel: str, cause: int) -> Request:
     return Request("DELETE", f"channels/{channel}", (("reason_code", str(cause if 0 < cause < 128 else NORMAL)),))
 
 
+def variables(caller: Caller, values: Mapping[str, str]) -> Request:
+    """Variables of ours on the caller's channel."""
+    for name in values:
+        if not _VARIABLE.fullmatch(name):
+            raise BadCommand("a channel variable of ours is CW_ and capitals, digits and _")
+    body = {"variables": {name: clean(value, 255) for name, value in values.items()}}
+    return Request("POST", f"channels/{caller.channel}/variables", body=body)
+
+
+def mark_place(caller: Caller, command: commands.MarkPlace) -> Request:
+    """The caller's place in the line, where the fallback and `callwright-return` find it. Whole seconds of credit."""
+    place = {"CW_QUEUE": command.queue, "CW_FIRST_ENQUEUE": f"{command.first:.6f}", "CW_PRIORITY": str(round(command.priority))}
+    return variables(caller, place)
+
+
 def release(caller: Caller, command: commands.Release) -> list[Request]:
     """Variables of ours, and back into the dialplan."""
     if not _WORD.fullmatch(command.context):
         raise BadCommand("a context is letters, digits, - and _, at most 40")
-    for name in command.variables:
-        if not _VARIABLE.fullmatch(name):
-            raise BadCommand("a channel variable of ours is CW_ and capitals, digits and _")
-    out = []
-    if command.variables:
-        values = {name: clean(value, 255) for name, value in command.variables.items()}
-        out.append(Request("POST", f"channels/{caller.channel}/variables", body={"variables": values}))
+    out = [variables(caller, command.variables)] if command.variables else []
     query = (("context", command.context), ("extension", "s"), ("priority", "1"))
     out.append(Request("POST", f"channels/{caller.channel}/continue", query))
     return out

@@ -40,7 +40,7 @@ class House:
         self._calls: dict[str, dict[str, Any]] = {}
         self._ended: list[dict[str, Any]] = []
         self._agents = {name: self._agent(name, title) for name, title in (("anna", "Anna Berg"), ("boris", "Boris Ott"))}
-        self._listeners: list[tuple[str | None, asyncio.Queue[dict[str, Any]]]] = []
+        self._listeners: list[tuple[str | None, asyncio.Queue[dict[str, Any] | None]]] = []
 
     @staticmethod
     def _agent(name: str, title: str) -> dict[str, Any]:
@@ -84,12 +84,12 @@ class House:
         return {"ready": self.ready, "parts": {"asterisk": {"ok": self.ready, "why": "" if self.ready else "no link"}}}
 
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._listeners.append((agent, queue))
 
         async def follow() -> AsyncIterator[dict[str, Any]]:
-            while True:
-                yield await queue.get()
+            while (message := await queue.get()) is not None:
+                yield message
 
         return follow()
 
@@ -126,6 +126,13 @@ class House:
         for whose, queue in self._listeners:
             if whose in (None, agent):
                 queue.put_nowait(message)
+
+    def cut_off(self, agent: str) -> None:
+        """The feed of this agent ends, as that of a reader that is too slow does."""
+        ended = [listener for listener in self._listeners if listener[0] == agent]
+        self._listeners = [listener for listener in self._listeners if listener not in ended]
+        for _, queue in ended:
+            queue.put_nowait(None)
 
     def of(self, kind: type[ev.Event]) -> list[Any]:
         return [e for e in self.events if isinstance(e, kind)]

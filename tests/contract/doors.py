@@ -20,6 +20,13 @@ def reply(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+async def until(predicate: Callable[[], object], within: float = 5.0) -> None:
+    """Let everything else run until the predicate holds; fails when it does not in time."""
+    async with asyncio.timeout(within):
+        while not predicate():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 class Posted:
     """Where events arrive: `await posted.event()` is the next one."""
 

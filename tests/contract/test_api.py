@@ -611,6 +611,17 @@ async def test_a_withdrawn_offer_says_why_and_leaves_nothing_in_hand(http: aioht
     assert (withdrawn["reason"], withdrawn["hand"]) == ("caller gone", None)
 
 
+async def test_a_feed_that_was_cut_off_is_begun_anew_and_nothing_is_missed(http: aiohttp.ClientSession, base: str, house: House) -> None:
+    page = await open_desk(http, base)
+    await page.next("snapshot")
+    house.cut_off("anna")
+    house.say_hand("anna", CALL, CARD)
+    snapshot = await page.next("snapshot")
+    assert snapshot["hand"]["call"] == CALL
+    house.say("anna", {"type": "ringing", "call": CALL})
+    assert (await page.next("ringing"))["seq"] == snapshot["seq"] + 1
+
+
 @pytest.mark.parametrize(
     ("send", "code"),
     [

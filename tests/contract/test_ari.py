@@ -125,7 +125,10 @@ async def test_a_caller_is_greeted_rung_through_and_hung_up(fake: FakeAri) -> No
         assert (arrived.dnis, arrived.ani, arrived.name, arrived.up) == ("1000", "4930123456", "Ada", False)
         h.pbx.carry_out(do.Play(call, f"{call}-pb1", ("text:hello", "digits:12")))
         await until(lambda: f"{call}-pb1" in fake.playbacks)
-        assert fake.asked("POST", "channels/.*/play/.*")[0].query == {"media": "sound:/spoken/en/5,digits:12", "lang": "en"}
+        assert fake.asked("POST", "channels/.*/play/.*")[0].query == {
+            "media": "sound:/spoken/en/5,sound:digits/1,sound:digits/2",
+            "lang": "en",
+        }
         await fake.inject("ChannelDtmfReceived", channel={"id": CHANNEL}, digit="5", duration_ms=80)
         await fake.finish(f"{call}-pb1")
         assert (await h.next(ev.PlaybackEnded)).ok
@@ -287,6 +290,7 @@ async def test_release_stops_the_prompt_sets_variables_and_lets_go(fake: FakeAri
         call = await h.caller()
         h.pbx.carry_out(do.Play(call, f"{call}-pb1", ("sound:sorry",)))
         h.pbx.carry_out(do.Release(call, "callwright-fallback", {"CW_QUEUE": "orders\r\n", "CW_PRIORITY": "1"}))
+        assert not fake.asked("POST", ".*/variables")
         await h.next(ev.CallerLeft)
         paths = [(r.method, r.path) for r in fake.requests if r.way == "ws"][-3:]
         assert paths == [
@@ -413,7 +417,6 @@ async def test_a_request_that_is_never_answered_times_out_and_other_calls_pass_i
 async def test_http_that_hangs_makes_the_probe_red_and_holds_up_no_call(fake: FakeAri) -> None:
     async with house(fake) as h:
         fake.rules.append(Rule("GET", f"applications/{APP}", silent=True))
-        h.pbx.link._tasks.clear()
         call = await h.caller()
         said = await h.pbx.link._probe()
         assert "applications" in said

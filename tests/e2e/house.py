@@ -220,5 +220,3 @@ class LiveHouse:
             text = log.read_text(errors="replace")
             assert not [name for name in secrets if name in text], f"a secret is in {log.name}"
             assert "+49305550001" not in text, f"a full phone number is in {log.name}"
-
-

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import secrets
 import signal
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -108,16 +110,14 @@ def test_every_operation_we_use_is_served_by_this_asterisk(pbx: LocalPbx, ari: A
     served = set()
     for page in ("applications", "asterisk", "bridges", "channels", "events", "playbacks"):
         address = f"{pbx.ari_url}/ari/api-docs/{page}.json"
-        request = urllib.request.Request(address, headers={"Authorization": Line_authorization(pbx)})
+        request = urllib.request.Request(address, headers={"Authorization": authorization(pbx)})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
             described = json.loads(answer.read())
         served |= {(op["httpMethod"], api["path"]) for api in described["apis"] for op in api["operations"]}
     assert served >= OPERATIONS
 
 
-def Line_authorization(pbx: LocalPbx) -> str:
-    import base64
-
+def authorization(pbx: LocalPbx) -> str:
     return "Basic " + base64.b64encode(f"{pbx.ari_user}:{pbx.secrets.ari}".encode()).decode()
 
 
@@ -176,7 +176,7 @@ async def test_no_answer_no_phone_and_a_cancelled_ring(pbx: LocalPbx, ari: Ari) 
             await d.next(ev.LegRinging, 2)
             d.pbx.carry_out(do.HangUpLeg(call, leg))
             assert (await d.next(ev.LegEnded, 3)).cause == 26
-            await until(lambda: len(agent.heard_of("cancelled")) == 2)
+            await until(lambda: len(agent.sipp.logged("cancelled")) == 2)
             await over(d, call)
 
 
@@ -191,6 +191,17 @@ async def test_a_prompt_under_way_holds_up_neither_this_call_nor_the_line(pbx: L
             d.pbx.carry_out(do.Talk(call, f"{call}-br1", leg))
             await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
             assert d.pbx.link.health().timeouts == 0
+            await over(d, call)
+
+
+async def test_digits_that_are_read_out_can_be_broken_into(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with Caller(pbx.ports.sip, "1000") as caller:
+            call = await d.arrival()
+            d.pbx.carry_out(do.Play(call, f"{call}-pb1", (f"digits:{'123456789' * 3}", "characters:A7#*-")))
+            await until(lambda: caller.rtp.hears_anything())
+            d.pbx.carry_out(do.StopPlay(call, f"{call}-pb1"))
+            await d.next(ev.PlaybackEnded, within=0.5)
             await over(d, call)
 
 
@@ -223,7 +234,7 @@ async def test_an_agent_who_answers_while_we_are_dead_talks_and_is_found_talking
         async with desk(pbx, LiveCall(call, channel, True, True, bridge, {leg: "ringing"})) as d:
             await d.next(ev.CallFound)
             assert d.posted == [ev.PbxBack(False), ev.LegAnswered(call, leg), ev.CallFound(call, True, bridge, {leg: "up"}, (leg,))]
-            assert caller.rtp.hears(AGENT_TONE)
+            await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), within=0.5)
             await over(d, call)
 
 
@@ -259,17 +270,36 @@ async def test_a_wrong_password_is_refused_for_good(pbx: LocalPbx) -> None:
         await asyncio.wait_for(Desk(pbx, [], "not-the-password-of-this-pbx").pbx.run(), 5)
 
 
+async def test_an_asterisk_that_freezes_is_noticed_in_time_and_its_calls_are_found_again(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with Caller(pbx.ports.sip, "1000"):
+            call = await d.arrival()
+            pid = pbx.pid
+            assert pid is not None
+            began = time.monotonic()
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                await d.next(ev.PbxLost, within=8)
+                assert time.monotonic() - began <= 5.0
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            found = await d.next(ev.CallFound, within=8)
+            assert found.call == call
+            assert d.of(ev.PbxBack)[1] == ev.PbxBack(False)
+            await over(d, call)
+
+
 async def test_an_asterisk_that_is_killed_closes_its_calls_once(pbx: LocalPbx) -> None:
     async with desk(pbx) as d:
         with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"]), Caller(pbx.ports.sip, "1000"):
             call = await d.arrival()
             leg = d.ring(call)
             await d.next(ev.LegAnswered)
-            process = pbx._process
-            assert process is not None
-            await asyncio.to_thread(_kill, process.pid)
+            pid = pbx.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
             await d.next(ev.PbxLost)
-            await asyncio.to_thread(process.wait)
+            await until(lambda: pbx.pid is None)
             pbx.start()
             await asyncio.to_thread(pbx.wait_ready)
             assert await d.next(ev.PbxBack, 2) == ev.PbxBack(True)
@@ -277,8 +307,3 @@ async def test_an_asterisk_that_is_killed_closes_its_calls_once(pbx: LocalPbx) -
             assert [e.leg for e in d.of(ev.LegEnded)] == [leg]
             assert [e.call for e in d.of(ev.CallerLeft)] == [call]
             assert not d.pbx.book.calls
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -96,7 +96,7 @@ async def test_redirect_brings_a_caller_back_from_the_local_queue_with_its_place
         async with application(bare_pbx) as events:
             ami_action(bare_pbx, "Redirect", Channel=channel["name"], Context="callwright-return", Exten="s", Priority="1")
             event = await arrival(events, 5)
-            assert event["args"] == ["1000", "returned"]
+            assert event["args"] == ["1000", "returned", "queue=orders", "first_enqueue=1700000000.5", "priority=5"]
             for name, value in (("CW_QUEUE", "orders"), ("CW_PRIORITY", "5"), ("CW_FIRST_ENQUEUE", "1700000000.5"), ("CW_FALLBACK", "")):
                 assert ari.ask("GET", f"channels/{channel['id']}/variable", variable=name) == (200, {"value": value})
 

@@ -145,6 +145,28 @@ def test_a_queue_asks_for_less_the_longer_one_waits(at: float, served: str) -> N
     assert pairs(acd, at) == [("c", served)]
 
 
+def test_an_agent_who_comes_late_finds_whom_relaxation_let_in_while_he_waited() -> None:
+    acd = centre(agent("weak", {"router": 4}), ready=False)
+    acd.enqueue(caller("c", 0, "support", {"router": 8}), 0)
+    for now in (0, 31):
+        assert acd.match(now) == []
+    acd.ready("weak", 32)
+    assert pairs(acd, 32) == [("c", "weak")]
+
+
+def test_who_returns_with_other_asks_is_found_by_what_he_asks_now() -> None:
+    acd = centre(agent("ann", {"de": 5}), agent("bob", {"en": 5}), ready=False)
+    acd.enqueue(caller("c", 0, skills={"en": 9}), 0)
+    assert acd.match(0) == []
+    acd.leave("c")
+    acd.enqueue(caller("c", 0, skills={"de": 5}), 1)
+    assert acd.match(1) == []
+    acd.ready("bob", 2)
+    assert acd.match(2) == []
+    acd.ready("ann", 3)
+    assert pairs(acd, 3) == [("c", "ann")]
+
+
 def test_who_meets_the_first_ask_goes_before_who_only_passes_by_relaxation() -> None:
     acd = centre(agent("none"), agent("weak", {"router": 1, "de": 1, "en": 1}))
     acd.enqueue(caller("c", -60, "support", {"router": 1}), 5)

@@ -285,6 +285,13 @@ def test_media_that_is_not_plain_is_refused(media: str) -> None:
         wire.play(Caller(CALL, CHANNEL), do.Play(CALL, PLAYBACK, (media,)), (media,))
 
 
+def test_digits_and_characters_are_played_as_recordings_that_can_be_stopped() -> None:
+    media = ("digits:1#", "characters:A7-", "number:12", "sound:bye")
+    played = dict(wire.play(Caller(CALL, CHANNEL), do.Play(CALL, PLAYBACK, media, "de"), media).query)
+    spoken = "sound:digits/1,sound:digits/pound,sound:letters/a,sound:digits/7,sound:letters/dash"
+    assert played == {"media": f"{spoken},number:12,sound:bye", "lang": "de"}
+
+
 def test_the_default_music_is_the_class_that_we_ship() -> None:
     assert wire.start_music(Caller(CALL, CHANNEL)).query == (("mohClass", "callwright"),)
     assert wire.start_music(Caller(CALL, CHANNEL), "jazz").query == (("mohClass", "jazz"),)

@@ -84,8 +84,11 @@ def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Scrip
         if isinstance(event, DigitPressed):
             yield StopPlay(call.id, playback)
             return False
-        if event is None or event.playback == playback:
-            return event is not None
+        if event is None:
+            yield StopPlay(call.id, playback)
+            return False
+        if event.playback == playback:
+            return True
 
 
 def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float) -> Script[Event | None]:
@@ -102,10 +105,13 @@ def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], unt
         give_up = call.now + longest((phrase,))
         while True:
             event = yield Wait((PlaybackEnded, *kinds), give_up - call.now)
-            if event is None or (isinstance(event, PlaybackEnded) and event.playback == playback):
+            if event is None:
+                yield StopPlay(call.id, playback)
                 break
             if not isinstance(event, PlaybackEnded):
                 found = event
+            elif event.playback == playback:
+                break
         if found or call.now >= until:
             return found
     while found is None and call.now < until:
@@ -143,11 +149,9 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
                 if got:
                     return (MATCH if len(got) == wanted.length else NO_MATCH), got
                 continue
-            if key in "ABCD":
-                continue
             got += key
             if len(got) == wanted.length:
-                call.swallow = wanted.terminator
+                call.end_entry(wanted.terminator)
                 return (MATCH if got.isdigit() else NO_MATCH), got
         patience = min(wanted.between if got else wanted.first, began + wanted.total - call.now)
         event = yield Wait((DigitPressed,), max(patience, 0.0))

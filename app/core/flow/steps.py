@@ -9,15 +9,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.core import commands, facts
+from app.core.acd.queues import MAX_SKILLS, check_skills
 from app.core.events import ActionFailed, ActionSucceeded, MailFailed, MailSent
 from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import MATCH, NO_MATCH, Enqueue, Keys, Script, Wait, answer, collect, mask, play
+from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
     from app.core.call import Call
 
-MAX_SKILLS = 5
 _ANSWERS = (ActionSucceeded, ActionFailed)
 
 
@@ -29,19 +30,23 @@ def say(call: Call, node: nodes.Say) -> Script[str]:
 
 
 def lookup(call: Call, node: nodes.Lookup) -> Script[str]:
+    call.forget(node.into)
     call.set(f"{node.into}.found", False)
-    if node.unless and call.test(node.unless):
-        return "none"
-    result = yield from _ask(call, node, node.ring)
-    if not isinstance(result, ActionSucceeded):
+    try:
+        if node.unless and call.test(node.unless):
+            return "none"
+    except ConditionFailed as error:
+        call.note(facts.Noticed(call.id, "condition failed", str(error)))
         return "failed"
-    count = int(result.values.get("count", 0))
+    result = yield from _ask(call, node, node.ring)
+    count = result.values.get("count") if isinstance(result, ActionSucceeded) else None
+    if not isinstance(count, int):
+        return "failed"
+    if count == 1:
+        call.keep(node.into, result.values)
     call.set(f"{node.into}.count", count)
-    if count != 1:
-        return "many" if count else "none"
-    call.keep(node.into, result.values)
-    call.set(f"{node.into}.found", True)
-    return "found"
+    call.set(f"{node.into}.found", count == 1)
+    return "found" if count == 1 else "many" if count > 1 else "none"
 
 
 def act(call: Call, node: nodes.Act) -> Script[str]:
@@ -127,7 +132,12 @@ def queue(call: Call, node: nodes.Queue) -> Script[str]:
     if node.skills_from:
         asked = call.vars.get(node.skills_from)
         if isinstance(asked, dict):
-            skills = {**{str(k): int(v) for k, v in asked.items()}, **skills}
+            skills = {**asked, **skills}
+    try:
+        check_skills(skills, "the queue step")
+    except ValueError as error:
+        call.note(facts.Noticed(call.id, "skills that no agent can have", str(error)))
+        return "failed"
     if len(skills) > MAX_SKILLS:
         call.note(facts.Noticed(call.id, "too many skills", f"{len(skills)} asked for, {MAX_SKILLS} at most"))
         return "failed"
@@ -135,6 +145,9 @@ def queue(call: Call, node: nodes.Queue) -> Script[str]:
     yield from answer(call)
     yield Enqueue(node.queue, skills, node.place, attach, node.max_wait)
     ended = yield Wait((facts.Outcome,), None)
+    call.keys = ""
+    if call.music:
+        yield call.music_off()
     return str(ended.outcome)
 
 
@@ -142,8 +155,13 @@ def email(call: Call, node: nodes.Email) -> Script[str]:
     to = call.fill_or_empty(node.to).strip()
     if not to:
         return "failed"
+    try:
+        subject, body = call.fill(node.subject), call.fill(node.body)
+    except BadText as error:
+        call.note(facts.Noticed(call.id, "text failed", str(error)))
+        return "failed"
     request = call.mint("ml")
-    yield commands.SendMail(call.id, request, to, call.fill(node.subject), call.fill(node.body), node.budget)
+    yield commands.SendMail(call.id, request, to, subject, body, node.budget)
     until = call.now + node.budget + 0.5
     result = yield from mask(call, call.prompt(node.mask) if node.mask else (), (MailSent, MailFailed), until)
     return "sent" if isinstance(result, MailSent) else "failed"

@@ -1,0 +1,350 @@
+"""One call's timeline as a person would want to read it: a line for each thing that mattered, with the seconds since it arrived.
+
+`lines` is a pure function from the timeline of the public API (`GET /v1/calls/{call}/timeline`, entries as they come) to `Line`s:
+records that only machines need are left out, what belongs together is put together (a prompt and how long it was heard, keys and how many
+they were, a lookup and what it found). No key that was pressed and no full telephone number is ever in a line.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.up import Installation, fetch
+
+Entry = Mapping[str, Any]
+KEYS_APART = 6.0
+"""Seconds between two keys that are told in one line when nothing happened in between."""
+SAME_HAND = 1.0
+"""Seconds between two keys that are told in one line whatever happened in between (the # after a reference)."""
+OUTCOMES = {
+    "answered": "an agent talked to the caller",
+    "abandoned": "the caller left while waiting for an agent",
+    "self_service": "the hotline said goodbye",
+    "hung_up": "the caller hung up before that",
+    "released": "back in the dialplan of the PBX",
+    "lost_media_server": "the PBX went away",
+}
+REFUSALS = {
+    "no_answer": "did not answer",
+    "busy": "was busy",
+    "rejected": "declined",
+    "unreachable": "could not be reached",
+    "withdrawn": "no longer had to: the offer was withdrawn",
+    "failed": "could not be called",
+}
+NO_QUEUE = {
+    "no_agents": "nobody who could take this call is signed in",
+    "too_long": "the longest wait is over",
+    "withdrawn": "the call was taken out of the queue",
+    "failed": "the queue could not take the call",
+}
+STYLES = {"good": "green", "bad": "red", "quiet": "dim", "plain": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: seconds since the call arrived, one word for what happened, a short sentence, and `good`, `bad`, `quiet` or `plain`."""
+
+    at: float
+    what: str
+    text: str
+    mood: str = "plain"
+
+
+def lines(timeline: Sequence[Entry]) -> list[Line]:
+    """The lines of a timeline, in order; a timeline that ends in the middle of a call is fine."""
+    return _Reader(timeline).read()
+
+
+class _Reader:
+    """One pass over a timeline; later entries are looked up where a line needs the end of something."""
+
+    def __init__(self, timeline: Sequence[Entry]) -> None:
+        self._timeline = timeline
+        self._began = timeline[0]["at"] if timeline else 0.0
+        self._played = {e["playback"]: e for e in timeline if e["type"] == "PlaybackEnded"}
+        self._stopped = {e["playback"] for e in timeline if e["type"] == "StopPlay"}
+        self._asked: dict[str, Entry] = {}
+        self._lines: list[Line] = []
+        self._keys: list[float] = []
+        self._keys_line = 0
+
+    def read(self) -> list[Line]:
+        for entry in self._timeline:
+            tell = _TELL.get(entry["type"])
+            if tell is not None:
+                tell(self, entry)
+        return self._lines
+
+    def _say(self, entry: Entry, what: str, text: str, mood: str = "plain") -> None:
+        self._lines.append(Line(round(entry["at"] - self._began, 3), what, text, mood))
+
+    # ---- the caller ----------------------------------------------------------------------------------------------------
+
+    def _arrived(self, e: Entry) -> None:
+        who = masked(e.get("ani", "")) or "a caller who hides the number"
+        back = ", back from the fallback" if e.get("returning") else ""
+        self._say(e, "arrived", f"{who} calls {e.get('dnis') or '(no number)'}{back}")
+
+    def _picked_up(self, e: Entry) -> None:
+        self._say(e, "picked up", "the hotline answers the line", "quiet")
+
+    def _play(self, e: Entry) -> None:
+        words = " ".join(map(_spoken, e["media"]))
+        ended = self._played.get(e["playback"])
+        if ended is None:
+            how = ""
+        elif not ended.get("ok", True):
+            how = " (could not be played)"
+        else:
+            seconds = ended["at"] - e["at"]
+            how = f" (interrupted after {seconds:.1f} s)" if e["playback"] in self._stopped else f" ({seconds:.1f} s)"
+        self._say(e, "played", words + how, "bad" if "not be played" in how else "plain")
+
+    def _digit(self, e: Entry) -> None:
+        at = e["at"] - self._began
+        quiet = self._keys_line == len(self._lines) - 1
+        if self._keys and at - self._keys[-1] <= (KEYS_APART if quiet else SAME_HAND):
+            self._keys.append(at)
+            told = f"{'•' * len(self._keys)} ({len(self._keys)} keys in {at - self._keys[0]:.1f} s)"
+            self._lines[self._keys_line] = replace(self._lines[self._keys_line], text=told)
+        else:
+            self._keys, self._keys_line = [at], len(self._lines)
+            self._say(e, "pressed", "• (1 key)")
+
+    def _music(self, e: Entry) -> None:
+        self._say(e, "music", "while the caller waits", "quiet")
+
+    def _ended(self, e: Entry) -> None:
+        good = e["outcome"] in ("answered", "self_service")
+        told = OUTCOMES.get(e["outcome"], e["outcome"])
+        self._say(e, "ended", f"{e['outcome'].replace('_', ' ')}: {told}; {e['seconds']:.1f} s in all", "good" if good else "bad")
+
+    def _hang_up(self, e: Entry) -> None:
+        self._say(e, "hung up", "the hotline ends the call", "quiet")
+
+    def _release(self, e: Entry) -> None:
+        self._say(e, "released", f"the caller goes on in the dialplan, at {e['context']}", "bad")
+
+    # ---- other systems -------------------------------------------------------------------------------------------------
+
+    def _asks(self, e: Entry) -> None:
+        self._asked[e["request"]] = e
+
+    def _answered(self, e: Entry) -> None:
+        question, values = self._question(e), e.get("values", {})
+        ms = f"in {e.get('ms', 0)} ms"
+        if "count" not in values:
+            self._say(e, "looked up", f"{question} answered {ms}")
+        elif values["count"] == 1:
+            self._say(e, "recognised", f"{_person(values)} by {question} {ms}", "good")
+        else:
+            why = "several people have it" if values["count"] else "nobody has it"
+            self._say(e, "not known", f"{why}, says {question} {ms}")
+
+    def _failed(self, e: Entry) -> None:
+        self._say(e, "failed", f"{self._question(e)}: {e['reason'].replace('_', ' ')} after {e.get('ms', 0)} ms", "bad")
+
+    def _question(self, e: Entry) -> str:
+        asked = self._asked.get(e["request"])
+        if asked is None:
+            return "an action"
+        return str(asked["action"])
+
+    def _mail(self, e: Entry) -> None:
+        to = e["to"]
+        self._say(e, "mailing", f"“{e['subject']}” to {to[:1]}•••@{to.rpartition('@')[2]}", "quiet")
+
+    def _mailed(self, e: Entry) -> None:
+        self._say(e, "mailed", "the mail server took the message", "good")
+
+    def _not_mailed(self, e: Entry) -> None:
+        self._say(e, "failed", f"the mail was not sent: {e['reason']}", "bad")
+
+    def _written(self, e: Entry) -> None:
+        self._say(e, "written", f"{e.get('by') or 'another system'} set {', '.join(e['values'])}")
+
+    # ---- agents --------------------------------------------------------------------------------------------------------
+
+    def _queued(self, e: Entry) -> None:
+        asked = ", ".join(f"{name} {level}" for name, level in e["skills"].items())
+        credit = e["credit"]
+        place = "" if not credit else f", {'ahead' if credit > 0 else 'behind'} by {abs(credit):.0f} s"
+        self._say(e, "queued", f"{e['queue']}, place {e['position']}{place}{f'; asks for {asked}' if asked else ''}")
+
+    def _offered(self, e: Entry) -> None:
+        self._say(e, "offered", f"to {e['agent']}: {why(e.get('decision', {}))}")
+
+    def _popped(self, e: Entry) -> None:
+        contact = e["card"].get("contact") or {}
+        who = _person(contact) if contact else "a caller without a record"
+        self._say(e, "popped", f"{who}, for the desk of {e['agent']}")
+
+    def _seen(self, e: Entry) -> None:
+        self._say(e, "shown", f"{e['agent']} has it on the screen", "quiet")
+
+    def _called(self, e: Entry) -> None:
+        self._say(e, "dialled", f"telephone {e['endpoint']}, for {e['seconds']:.0f} s at most", "quiet")
+
+    def _rang(self, e: Entry) -> None:
+        self._say(e, "rang", "the agent's telephone rings")
+
+    def _connected(self, e: Entry) -> None:
+        self._say(e, "answered", f"{e['agent']} talks to the caller, who waited {e['waited']:.1f} s", "good")
+
+    def _not_taken(self, e: Entry) -> None:
+        self._say(e, "not taken", f"{e['agent']} {REFUSALS.get(e['reason'], e['reason'])}", "bad")
+
+    def _talked(self, e: Entry) -> None:
+        by = {"caller": "the caller hung up", "agent": f"{e['agent']} hung up", "lost": "the connection was lost"}[e["by"]]
+        self._say(e, "talked", f"{e['talked']:.1f} s, then {by}")
+
+    def _outcome(self, e: Entry) -> None:
+        if e["outcome"] in NO_QUEUE:
+            self._say(e, "no agent", NO_QUEUE[e["outcome"]], "bad")
+
+    def _wrapped_up(self, e: Entry) -> None:
+        told = f": {e['disposition']}" if e["disposition"] else ""
+        self._say(e, "wrapped up", f"{e['agent']} after {e['seconds']:.1f} s{told}", "quiet")
+
+    # ---- trouble -------------------------------------------------------------------------------------------------------
+
+    def _noticed(self, e: Entry) -> None:
+        self._say(e, "noticed", ": ".join(str(v) for k, v in e.items() if k not in ("at", "kind", "type", "call") and v), "bad")
+
+    def _step_failed(self, e: Entry) -> None:
+        self._say(e, "failed", f"a step of the flow: {e['error']}", "bad")
+
+    def _found(self, e: Entry) -> None:
+        self._say(e, "taken over", "a new process found the call and goes on with it")
+
+
+_TELL: dict[str, Callable[[_Reader, Entry], None]] = {
+    "CallArrived": _Reader._arrived,
+    "Answer": _Reader._picked_up,
+    "Play": _Reader._play,
+    "DigitPressed": _Reader._digit,
+    "StartMusic": _Reader._music,
+    "StartAction": _Reader._asks,
+    "ActionSucceeded": _Reader._answered,
+    "ActionFailed": _Reader._failed,
+    "SendMail": _Reader._mail,
+    "MailSent": _Reader._mailed,
+    "MailFailed": _Reader._not_mailed,
+    "SessionWritten": _Reader._written,
+    "Queued": _Reader._queued,
+    "Offered": _Reader._offered,
+    "Pop": _Reader._popped,
+    "DeskAcknowledged": _Reader._seen,
+    "RingAgent": _Reader._called,
+    "LegRinging": _Reader._rang,
+    "Connected": _Reader._connected,
+    "OfferEnded": _Reader._not_taken,
+    "TalkEnded": _Reader._talked,
+    "Outcome": _Reader._outcome,
+    "WrapUpEnded": _Reader._wrapped_up,
+    "Noticed": _Reader._noticed,
+    "StepFailed": _Reader._step_failed,
+    "CallFound": _Reader._found,
+    "HangUp": _Reader._hang_up,
+    "Release": _Reader._release,
+    "CallEnded": _Reader._ended,
+}
+
+
+def why(decision: Entry) -> str:
+    """Why this agent, in a few words, out of the decision record that the ACD kept."""
+    relaxed = [skill for skill, level in decision.get("asked", {}).items() if decision.get("relaxed", {}).get(skill, 0) < level]
+    after = f", after asking less of {', '.join(relaxed)}" if relaxed else ""
+    if decision.get("last_agent"):
+        return f"talked to this caller before{after}"
+    runner_up = decision.get("runner_up")
+    if not runner_up:
+        return f"the only one free who can{after}"
+    other = runner_up["agent"]
+    reason = {
+        "last_agent": "talked to this caller before",
+        "fit": f"better skills than {other}",
+        "versatility": f"keeps the more versatile {other} free",
+        "idle_since": f"idle for {decision.get('idle', 0.0):.0f} s, longer than {other}",
+        "id": f"as good as {other}, and first in order",
+    }
+    return reason.get(runner_up["behind_by"], "the best") + after
+
+
+def masked(number: str) -> str:
+    """A number with all but its last two characters hidden."""
+    return "•" * max(len(number) - 2, 0) + number[-2:]
+
+
+def _person(values: Entry) -> str:
+    name = " ".join(str(values[key]) for key in ("first_name", "last_name") if values.get(key)) or "somebody"
+    about = [str(values["tier"])] if values.get("tier") else []
+    about += ["premium"] if values.get("premium") else []
+    about += ["pays late"] if values.get("late_payment") else []
+    return f"{name} ({', '.join(about)})" if about else name
+
+
+def _spoken(item: str) -> str:
+    kind, _, words = item.partition(":")
+    return f"“{words}”" if kind == "text" else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
+
+
+def table(told: Sequence[Line]) -> Table:
+    """Lines in columns: time, what, sentence."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", style="cyan", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in told:
+        style = STYLES[line.mood]
+        grid.add_row(f"{line.at:.2f} s", Text(line.what, style=style or "bold"), Text(line.text, style=style if style == "dim" else ""))
+    return grid
+
+
+def show_call(
+    call: Annotated[str, typer.Argument(help="the call's id, or how it begins")],
+    state: Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")] = Path(
+        "build/up"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
+) -> None:
+    """One call from its arrival on, a line for each thing that happened."""
+    installation = Installation(state)
+    if not installation.config.exists():
+        raise typer.BadParameter(f"nothing was started from {state} yet: run `callwright up`", param_hint="--state")
+    try:
+        timeline = fetch_timeline(installation, call)
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="CALL") from None
+    except OSError as error:
+        raise typer.BadParameter(f"the application does not answer: {getattr(error, 'reason', error)}", param_hint="--state") from None
+    if as_json:
+        print(json.dumps(timeline, indent=1))
+    else:
+        Console(highlight=False).print(table(lines(timeline)))
+
+
+def fetch_timeline(installation: Installation, call: str) -> list[dict[str, Any]]:
+    """The timeline of a call by its id or the beginning of it; raises `LookupError` where that is no call or several, and `OSError`."""
+    base, token = f"http://127.0.0.1:{installation.ports.api}/v1/calls", installation.keep()["admin_token"]
+    known = [row["id"] for row in fetch(f"{base}?state=all&limit=1000", token)["calls"]]
+    found = sorted({known_id for known_id in known if known_id.startswith(call)} if call else set())
+    if len(found) > 1 and call not in found:
+        raise LookupError(f"{len(found)} calls begin with {call!r}: give more of the id")
+    wanted = found[0] if len(found) == 1 else call
+    try:
+        return list(fetch(f"{base}/{quote(wanted, safe='')}/timeline", token)["entries"])
+    except urllib.error.HTTPError as error:
+        raise LookupError(f"there is no call {call!r}" if error.code == 404 else f"the application says {error.code}") from None

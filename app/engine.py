@@ -5,8 +5,16 @@
 What arrives during a commit waits for the next turn, so that a busy moment shares one commit. Nothing else touches the core, and
 there are no locks. `now` is the wall time at start plus monotonic elapsed, never less than what was journaled last.
 
-While the store cannot be written, calls that are up go on: commands that do no harm twice go out at once, everything else and every
-acknowledgement waits, new calls take the fallback. That lasts 60 s or 64 MiB at most; then the loop stops handling and waits.
+While the store cannot be written, or does not answer within `PATIENCE`, calls that are up go on: commands that do no harm twice
+go out at once, everything else and every acknowledgement waits, new calls take the fallback, and no agent is offered a call. That
+lasts 60 s or 200,000 records at most; then the loop stops handling and waits.
+
+The lease cannot be extended then either, but nor can anybody else take it from a store that takes no writes, and the commands that
+go out are harmless twice. So the engine goes on past the lease's end for as long as it has been awake all the time and the
+store has refused it all the time (`_in_touch`). A process that slept, or whose store speaks again, must prove the lease first.
+
+After a take-over, and while the link to the PBX is lost, deadlines wait until the PBX has told which channels there are, for
+`BLIND` seconds at most.
 """
 
 from __future__ import annotations
@@ -16,23 +24,29 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from app import failpoints
 from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
-from app.core.center import Book, Center
-from app.core.record import pack, unpack
-from app.core.saving import dump_call, history_row, restore
-from app.store import Batch, LeaseLost, Store, StoreError
+from app.core.center import AWAY, Book, Center
+from app.core.record import TYPES, pack, unpack
+from app.core.saving import dump_agent, dump_call, history_row, restore
+from app.store import TTL, Batch, LeaseLost, Store, StoreError
+from app.store.lease import clock as lease_clock
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 MEMORY_SECONDS = 60.0
 MEMORY_RECORDS = 200_000
 RETRY = 0.25
+PATIENCE = 1.0
+"""Seconds a commit may take before calls go on without it."""
+BLIND = 10.0
 TURN = 512
 """Events handled before a commit, at most."""
 
@@ -62,6 +76,10 @@ class Clock:
     def now(self) -> float:
         return self._base + time.monotonic()
 
+    def not_before(self, floor: float) -> None:
+        """From now on at least this."""
+        self._base = max(self._base, floor - time.monotonic())
+
 
 @dataclass(slots=True)
 class Arrival:
@@ -82,6 +100,20 @@ class Pending:
     since: float = 0.0
     records: int = 0
 
+    def marks(self) -> tuple[int, ...]:
+        """How much there is of everything, now."""
+        return len(self.batch.journal), len(self.batch.history), len(self.commands), len(self.happened), len(self.done), self.records
+
+    def cut(self, marks: tuple[int, ...]) -> Pending:
+        """Everything up to `marks`, taken off; this very object where nothing was added since. Rows are the newest, and stay."""
+        if marks == self.marks():
+            return self
+        journal, ended, orders, happened, done, records = marks
+        batch = Batch(self.batch.at, _take(self.batch.journal, journal), agents=dict(self.batch.agents))
+        del self.batch.history[:ended]
+        self.records -= records
+        return Pending(batch, _take(self.commands, orders), _take(self.happened, happened), _take(self.done, done), records=records)
+
 
 class Engine:
     """Drives one centre. `run` returns when `stop` was asked for, and raises what must end the process."""
@@ -99,6 +131,13 @@ class Engine:
         self._stopping = False
         self._routes: dict[type[Any], Adapter | None] = {}
         self._gone_out: set[int] = set()
+        self._writing: asyncio.Task[int] | None = None
+        self._written: tuple[int, ...] = ()
+        self._retry_at = 0.0
+        self._in_touch = 0.0
+        self._blind_until = 0.0
+        self._seen_pbx = False
+        self._passing = failpoints.armed()
 
     # ---- what others call ----------------------------------------------------------------------------------------------
 
@@ -122,8 +161,9 @@ class Engine:
     async def take_over(self) -> int:
         """Bring the centre back from the store's rows; gives how many calls were live. Before `run`, once."""
         left = await self.store.recover()
-        self.clock = Clock(left.now_floor)
+        self.clock.not_before(left.now_floor)
         now = self.clock.now()
+        self._blind_until = now + BLIND if left.live else 0.0
         journal = {call: list(_handled(rows)) for call, rows in left.journal.items()}
         trouble = restore(self.center, left.live, left.agents, journal, now)
         self.post(ev.TookOver(left.now_floor, len(left.live)))
@@ -140,37 +180,66 @@ class Engine:
             raise LeaseGone(str(error)) from None
         except StoreError as error:
             log.warning("the lease could not be renewed", reason=str(error))
+            self._stay_in_touch()
+
+    def _stay_in_touch(self) -> None:
+        """The store has just refused us. Past the lease's end we stay the one who acts only if it has done so without a gap."""
+        now = lease_clock()
+        if not self.store.holds_lease() and now - self._in_touch > TTL:
+            raise LeaseGone("the lease ran out, and this process was not there to see whether another took it")
+        self._in_touch = now
+
+    async def _prove_lease(self) -> None:
+        """Be sure, before commands go out, that no other process has taken over."""
         if not self.store.holds_lease():
-            raise LeaseGone("the lease ran out")
+            try:
+                await self.store.renew()
+            except StoreError as error:
+                raise LeaseGone(f"the lease ran out: {error}") from None
 
     # ---- the loop ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Handle, commit, carry out, until stopped."""
         pending = Pending(Batch(at=self.clock.now()))
-        while not self._stopping or self._inbox:
-            await self._wait(pending)
-            if not self._memory_is_full(pending):
-                self._turn(pending)
-            if pending.records or pending.done or pending.batch.agents:
-                pending = await self._commit(pending)
+        try:
+            while not self._stopping or self._inbox:
+                await self._wait(pending)
+                if not self._memory_is_full(pending):
+                    self._turn(pending)
+                if not _is_empty(pending):
+                    pending = await self._commit(pending)
+            if not _is_empty(pending):
+                await self._commit(pending)
+        finally:
+            if self._writing is not None:
+                self._writing.cancel()
 
     async def _wait(self, pending: Pending) -> None:
         """Until something has arrived, a deadline has passed, or it is time to try the store again."""
-        if self._inbox and not self._memory_is_full(pending):
+        full = self._memory_is_full(pending)
+        if self._inbox and not full:
             return
         self._wake.clear()
-        deadline = self.center.next_deadline()
-        seconds = None if deadline is None else max(deadline - self.clock.now(), 0.0)
-        if pending.records:
-            seconds = RETRY if seconds is None else min(seconds, RETRY)
-        if self._memory_is_full(pending):
+        if full:
             await asyncio.sleep(RETRY)
             return
+        seconds = self._patience(pending)
+        waker = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._wake.set)
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            if waker is not None:
+                waker.cancel()
+
+    def _patience(self, pending: Pending) -> float | None:
+        """Seconds until something is to be done though nothing arrives; None: for ever."""
+        deadline = self.center.next_deadline()
+        now = self.clock.now()
+        at = [] if deadline is None else [max(deadline, self._blind_until)]
+        if not _is_empty(pending):
+            at.append(now + RETRY)
+        return max(min(at) - now, 0.0) if at else None
 
     def _memory_is_full(self, pending: Pending) -> bool:
         return bool(self.storage_trouble) and (
@@ -179,16 +248,31 @@ class Engine:
 
     def _turn(self, pending: Pending) -> None:
         """Handle what is there: deadlines first, in order, then what arrived."""
-        pending.batch.at = now = self.clock.now()
-        while (due := self.center.due(now)) is not None:
-            self._handle(Arrival(due), now, pending)
+        now = self.clock.now()
+        if now >= self._blind_until:
+            while (due := self.center.due(now)) is not None:
+                self._handle(Arrival(due), now, pending)
         for _ in range(min(len(self._inbox), TURN)):
-            self._handle(self._inbox.popleft(), self.clock.now(), pending)
+            arrival = self._inbox.popleft()
+            self._look_at_the_link(arrival.event)
+            self._handle(arrival, self.clock.now(), pending)
+        if self._seen_pbx and not self._inbox:
+            self._blind_until = 0.0
+        pending.batch.at = self.clock.now()
         self._note_rows(pending)
+
+    def _look_at_the_link(self, event: ev.Event) -> None:
+        """Without the PBX's events nobody knows what a deadline would mean."""
+        if isinstance(event, ev.PbxLost):
+            self._blind_until, self._seen_pbx = self.clock.now() + BLIND, False
+        elif isinstance(event, ev.PbxBack):
+            self._seen_pbx = True
 
     def _handle(self, arrival: Arrival, now: float, pending: Pending) -> None:
         event = arrival.event
         self.stats["events"] += 1
+        if self._passing:
+            self._passing("before_handled", [event])
         try:
             out = self.center.fail(event.call, event.error, now) if isinstance(event, ev.StepFailed) else self.center.handle(event, now)
         except (IllegalMove, UnknownAgent) as refusal:
@@ -197,11 +281,21 @@ class Engine:
             return
         except Exception as error:
             log.exception("an event could not be handled", type=type(event).__name__, call=getattr(event, "call", ""))
-            out = self.center.fail(getattr(event, "call", ""), f"{type(error).__name__}: {error}", now)
+            out = self._after_a_mistake(getattr(event, "call", ""), error, now)
+            if arrival.done is not None and not arrival.done.done():
+                arrival.done.set_exception(error)
         self._write_down(event, out, now, pending)
-        if arrival.done is not None:
+        if arrival.done is not None and not arrival.done.done():
             pending.done.append(arrival.done)
             pending.batch.full = True
+
+    def _after_a_mistake(self, call: str, error: Exception, now: float) -> list[Any]:
+        """A mistake of ours in the handling of one event ends in that call's error exit, and never in the end of the loop."""
+        try:
+            return self.center.fail(call, f"{type(error).__name__}: {error}", now)
+        except Exception:
+            log.exception("nor could the call take its error exit", call=call)
+            return [commands.Release(call, AWAY, commands.FOR_GOOD)] if call in self.center.calls else []
 
     def _write_down(self, event: ev.Event, out: list[Any], now: float, pending: Pending) -> None:
         """One row for each call that this event concerns: the event first, then what came of it, in order."""
@@ -217,6 +311,8 @@ class Engine:
             pending.batch.journal.append((call, records))
             pending.records += len(records)
         pending.happened.append((now, event, out))
+        if self._passing:
+            self._passing("before_persist", [event, *out])
 
     def _note_rows(self, pending: Pending) -> None:
         touched = self.center.touched()
@@ -224,43 +320,95 @@ class Engine:
             pending.batch.live[call_id] = None if call is None else dump_call(self.center, call)
         pending.batch.history.extend(history_row(call) for call in touched.ended)
         for agent in self.center.acd.changed():
-            pending.batch.agents[agent] = self.center.acd.dump_agent(agent)
+            pending.batch.agents[agent] = dump_agent(self.center, agent)
 
     async def _commit(self, pending: Pending) -> Pending:
         """Write it all, then carry it out; what could not be written stays pending."""
         began = time.monotonic()
+        if self._writing is None and began < self._retry_at:
+            self._let_out(pending)
+            await asyncio.sleep(0)
+            return pending
         try:
-            await self.store.commit(pending.batch)
+            written = await self._write(pending)
         except LeaseLost as error:
             raise LeaseGone(str(error)) from None
         except StoreError as error:
-            self._store_is_away(pending, error)
+            self._store_is_away(pending, str(error))
+            return pending
+        if written is None:
+            self._store_is_away(pending, f"a commit takes more than {PATIENCE} s")
             return pending
         spent = time.monotonic() - began
         self.stats["commits"] += 1
         self.stats["commit_seconds"] += spent
         self.stats["worst_commit"] = max(self.stats["worst_commit"], spent)
-        if self.storage_trouble:
-            log.info("the store can be written again", held=pending.records)
-        self.storage_trouble, self.center.admitting = "", True
-        if not self.store.holds_lease():
-            raise LeaseGone("the lease ran out")
-        for command in pending.commands:
-            if id(command) not in self._gone_out:
+        await self._prove_lease()
+        self._store_is_back(written)
+        self._tell_everybody(written)
+        return pending if written is not pending else Pending(Batch(at=self.clock.now()))
+
+    async def _write(self, pending: Pending) -> Pending | None:
+        """Begin a commit, or go on waiting for the one that was begun: what it wrote, or None when it takes too long.
+
+        The store has made its bytes by the time it first waits. So what is decided meanwhile can be added behind it, and stays
+        when what was written is cut off.
+        """
+        if self._writing is None:
+            self._written = pending.marks()
+            self._writing = asyncio.ensure_future(self.store.commit(pending.batch))
+        done, _ = await asyncio.wait((self._writing,), timeout=RETRY if self.storage_trouble else PATIENCE)
+        if not done:
+            return None
+        writing, self._writing = self._writing, None
+        writing.result()
+        return pending.cut(self._written)
+
+    def _tell_everybody(self, written: Pending) -> None:
+        """It is durable: carry out the commands, answer those who wait, tell those who listen."""
+        if self._passing:
+            self._passing("after_persist", [thing for _, event, out in written.happened for thing in (event, *out)])
+        for command in written.commands:
+            if id(command) in self._gone_out:
+                self._gone_out.discard(id(command))
+            elif not self._is_stale(command):
                 self._carry_out(command)
-        self._gone_out.clear()
-        for done in pending.done:
+        for done in written.done:
             if not done.done():
                 done.set_result(None)
+        agents = list(written.batch.agents)
         for listener in self.listeners:
-            listener(pending.happened, list(pending.batch.agents))
-        return Pending(Batch(at=self.clock.now()))
+            try:
+                listener(written.happened, agents)
+            except Exception:
+                log.exception("a listener failed")
 
-    def _store_is_away(self, pending: Pending, error: StoreError) -> None:
+    def _is_stale(self, command: commands.Command) -> bool:
+        """A dial that was held back for so long that its offer is over by now."""
+        if not isinstance(command, commands.RingAgent):
+            return False
+        call = self.center.calls.get(command.call)
+        return call is None or call.offer is None or call.offer.leg != command.leg
+
+    def _store_is_back(self, written: Pending) -> None:
+        if self.storage_trouble:
+            log.info("the store can be written again", held=written.records)
+            self.storage_trouble, self.center.store_away, self._retry_at = "", False, 0.0
+            self.stats["held_back"] = 0
+            self.post(ev.TimerFired("", "acd"))
+
+    def _store_is_away(self, pending: Pending, reason: str) -> None:
+        self._stay_in_touch()
         if not self.storage_trouble:
-            log.error("the store cannot be written", reason=str(error))
+            log.error("the store cannot be written", reason=reason)
             pending.since = self.clock.now()
-        self.storage_trouble, self.center.admitting = str(error), False
+        self.storage_trouble, self.center.store_away = reason, True
+        self._retry_at = time.monotonic() + RETRY
+        self._let_out(pending)
+
+    def _let_out(self, pending: Pending) -> None:
+        """Commands of calls that are up and that do no harm twice do not wait for the store."""
+        self._stay_in_touch()
         for command in pending.commands:
             if command.repeatable and not command.outward and id(command) not in self._gone_out:
                 self._gone_out.add(id(command))
@@ -269,17 +417,29 @@ class Engine:
 
     def _carry_out(self, command: commands.Command) -> None:
         kind = type(command)
-        if kind not in self._routes:
-            self._routes[kind] = next((a for a in self.adapters if a.handles(command)), None)
-        adapter = self._routes[kind]
-        if adapter is None:
-            log.warning("nobody carries this out", command=kind.__name__)
-            return
         try:
+            if kind not in self._routes:
+                self._routes[kind] = next((a for a in self.adapters if a.handles(command)), None)
+            adapter = self._routes[kind]
+            if adapter is None:
+                log.warning("nobody carries this out", command=kind.__name__)
+                return
             adapter.carry_out(command)
+            if self._passing:
+                self._passing("after_command", [command])
         except Exception as error:
             log.exception("a command could not be carried out", command=kind.__name__, call=command.call)
             self.post(ev.StepFailed(command.call, f"{kind.__name__}: {type(error).__name__}: {error}"))
+
+
+def _take(things: list[T], n: int) -> list[T]:
+    """The first `n` of them, taken off."""
+    taken, things[:] = things[:n], things[n:]
+    return taken
+
+
+def _is_empty(pending: Pending) -> bool:
+    return not (pending.records or pending.done or pending.batch.agents)
 
 
 class LeaseGone(Exception):
@@ -287,10 +447,10 @@ class LeaseGone(Exception):
 
 
 def _handled(rows: Iterable[tuple[int, float, list[list[Any]]]]) -> Iterator[tuple[float, Any]]:
-    """The events and facts among a call's records, each with the time it was handled at."""
+    """The events and facts among a call's records, each with the time it was handled at. What only another version knows is left out."""
     for _, _, records in rows:
         for kind, name, values, at in records:
-            if kind != "c":
+            if kind != "c" and name in TYPES:
                 yield at, unpack([name, values])
 
 

@@ -49,6 +49,7 @@ DONE, FAILED, REPLACED, WRONG = 0, 70, 75, 78
 RETURN_EVERY = 2.0
 RENEW_EVERY = 1.0
 LEASE_PATIENCE = 30.0
+LAST_TURN = 3.0
 
 
 class Refused(Exception):
@@ -116,9 +117,9 @@ class Application:
         base = await stack.enter_async_context(serve(make_app(house, self._api())))
         log.info("the API is up", url=base)
         self._signals(house)
-        parts = [engine.run(), pbx.run(), _renewing(engine), self._closing(engine, house)]
-        parts += [ami.run(), _returning(ami, pbx)] if ami else []
-        return await _together(parts)
+        turning = asyncio.create_task(engine.run())
+        parts = [pbx.run(), _renewing(engine)] + ([ami.run(), _returning(ami, pbx)] if ami else [])
+        return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Application:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked, number.name)
 
-    async def _closing(self, engine: Engine, house: House) -> int:
+    async def _closing(self, engine: Engine, turning: asyncio.Task[None], house: House) -> None:
         """Wait for a signal, then climb down: stop taking, let calls finish, leave the rest to the next process."""
         await self.stopping.wait()
         engine.center.admitting = False
@@ -202,25 +203,26 @@ class Application:
             except TimeoutError:
                 pass
         engine.stop()
+        await asyncio.wait({turning}, timeout=LAST_TURN)
         log.info("stopped", left_to_the_next_process=len(engine.center.calls))
-        return DONE
 
-
-async def _together(parts: list[Coroutine[Any, Any, Any]]) -> int:
-    """Run the parts until one ends: the one that closes gives the exit code, any other is a failure of that part."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        while True:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            codes = [task.result() for task in done]
-            if any(code == DONE for code in codes if isinstance(code, int)):
-                return DONE
-            if codes:
-                return FAILED
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _together(self, closing: Coroutine[Any, Any, None], parts: list[asyncio.Task[Any]]) -> int:
+        """Run the parts until we have closed; one that ends before is a failure, and what it raised ends us."""
+        end = asyncio.create_task(closing)
+        tasks = {end, *parts}
+        try:
+            while True:
+                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                if end in done:
+                    return DONE
+                if not self.stopping.is_set():
+                    return FAILED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _lease(store: Store) -> None:

@@ -60,8 +60,7 @@ class Engine:
             done = subprocess.run(
                 argv,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
                 errors="replace",
                 timeout=timeout,

@@ -71,6 +71,8 @@ class Place:
     first: float
     attach: dict[str, str]
     max_wait: float
+    refused: dict[str, float] = field(default_factory=dict)
+    """Agents who are not asked again before a time, because they declined this call."""
 
 
 @dataclass(slots=True)

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, Waiting
+from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
 from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
@@ -60,6 +61,10 @@ class Book:
         return None
 
 
+class Inconsistent(RuntimeError):
+    """The centre's parts disagree: a mistake of ours, never somebody's illegal wish."""
+
+
 NO_FLOW = compile_program(FALLBACK, {})
 """What a call runs for which there is no flow, or no room: back to the dialplan."""
 
@@ -82,9 +87,12 @@ class Center:
         self.timers = Timers()
         self.ignored: Counter[str] = Counter()
         self.admitting = True
+        self.store_away = False
+        """While nothing can be written: new calls take the fallback, and nobody is offered a call, since no phone may be dialled."""
         self._out: list[Any] = []
         self._touched = Touched()
         self._settle = False
+        self._fewer = False
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             ev.CallArrived: self._arrived,
             ev.CallerLeft: self._caller_left,
@@ -108,19 +116,36 @@ class Center:
             ev.DeskLost: self._desk_lost,
             ev.TimerFired: self._timer_fired,
             ev.TookOver: self._took_over,
+            ev.StepFailed: self._step_failed,
         }
 
     # ---- in and out ----------------------------------------------------------------------------------------------------
 
     def handle(self, event: ev.Event, now: float) -> list[Any]:
-        """What comes of an event: facts and commands in order. Raises `IllegalMove` or `UnknownAgent` and then changes nothing."""
+        """What comes of an event: facts and commands in order.
+
+        Raises `IllegalMove` or `UnknownAgent` for an agent's wish that cannot be granted, and then changes nothing.
+        """
         handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event, now)
-        elif isinstance(event, ev.CallEvent):
-            self._to_flow(event, now)
-        if self._settle:
-            self._match(now)
+        try:
+            if handler is not None:
+                handler(event, now)
+            elif isinstance(event, ev.CallEvent):
+                self._to_flow(event, now)
+        except (IllegalMove, UnknownAgent) as refusal:
+            if self._out or not isinstance(event, ev.AgentEvent):
+                raise Inconsistent(f"{type(event).__name__}: {refusal}") from refusal
+            raise
+        return self._settled(now)
+
+    def _settled(self, now: float) -> list[Any]:
+        """What has come of it, with what follows from it for those who wait."""
+        while self._fewer or (self._settle and not self.store_away):
+            if self._fewer:
+                self._fewer = False
+                self._those_nobody_can_serve(now)
+            else:
+                self._match(now)
         out, self._out = self._out, []
         return out
 
@@ -143,12 +168,20 @@ class Center:
         return [live_view(call) for call in self.calls.values() if call.caller]
 
     def fail(self, call_id: str, error: str, now: float) -> list[Any]:
-        """Something outside the flow raised for this call: it takes its error exit."""
+        """Something outside the flow raised for this call: it takes its error exit. One that waits or talks goes on doing so."""
         call = self.calls.get(call_id)
-        if call is not None and call.caller:
-            self._take_error_exit(call, error, now)
-        out, self._out = self._out, []
-        return out
+        if call is not None and call.caller and call.phase == FLOW:
+            try:
+                self._take_error_exit(call, error, now)
+            except Exception as second:
+                self._let_go(call, f"{type(second).__name__}: {second}")
+            self.set_wait(call)
+        elif call is not None:
+            self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        return self._settled(now)
+
+    def _step_failed(self, event: ev.StepFailed, now: float) -> None:
+        self._out = self.fail(event.call, event.error, now)
 
     # ---- the caller ----------------------------------------------------------------------------------------------------
 
@@ -157,19 +190,28 @@ class Center:
             self.ignored["arrived twice"] += 1
             return
         flow = self.book.flows.get(event.dnis, NO_FLOW)
-        if not self.admitting or len(self.calls) >= self.book.max_calls:
+        if not self.admitting or self.store_away or len(self.calls) >= self.book.max_calls:
             flow = NO_FLOW
         call = Call(event.call, event.channel, flow, event.ani, event.name, event.dnis, event.uniqueid, event.linkedid, arrived=now)
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
         self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
-        start = ""
-        if event.returning.get("queue") in self.book.queues and flow.program.returns:
-            start = flow.program.returns
-            call.set("call.first_enqueue", float(event.returning.get("first_enqueue") or now))
-            call.set("call.priority", float(event.returning.get("priority") or 0.0))
+        start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
+
+    def _back_to_place(self, call: Call, kept: Mapping[str, Any], now: float) -> str:
+        """The step at which a caller goes on who comes back from the fallback; "" for one who begins at the beginning."""
+        queue = self.book.queues.get(str(kept.get("queue", "")))
+        if queue is None or call.flow.program.returns is None:
+            return ""
+        priority = kept.get("priority") or 0.0
+        if isinstance(priority, str):
+            priority = queue.credit(priority) if priority in ("front", "normal", "back") else 0.0
+        call.set("call.queue", queue.name)
+        call.set("call.first_enqueue", min(float(kept.get("first_enqueue") or now), now))
+        call.set("call.priority", float(priority))
+        return call.flow.program.returns
 
     def _to_flow(self, event: ev.CallEvent, now: float) -> None:
         call = self.calls.get(event.call)
@@ -193,16 +235,25 @@ class Center:
 
     def _take_error_exit(self, call: Call, error: str, now: float) -> None:
         """One call failed; only that call goes to its flow's error step, and to the fallback when that fails too."""
-        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
         self._out.extend(call.take_out())
-        self._leave_queue(call, now)
         if call.failed:
-            call.stop()
-            call.leaving = "release"
-            self._emit(call, do.Release(call.id, AWAY))
+            self._leave_queue(call, now)
+            self._let_go(call, error)
             return
-        call.failed = True
+        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self._leave_queue(call, now)
+        if call.music:
+            call.music = False
+            self._emit(call, do.StopMusic(call.id))
+        call.failed, call.leaving = True, ""
         self._run(call, now, lambda: call.divert(call.flow.program.on_error, now))
+
+    def _let_go(self, call: Call, error: str) -> None:
+        """The error exit failed too: back to the dialplan, and not to be brought back."""
+        call.stop()
+        call.failed, call.leaving = True, "release"
+        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self._emit(call, do.Release(call.id, AWAY, do.FOR_GOOD))
 
     def _caller_left(self, event: ev.CallerLeft, now: float) -> None:
         call = self.calls.get(event.call)
@@ -233,28 +284,31 @@ class Center:
         if call is None:
             return
         self._emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
-        if call.offer and event.ref == call.offer.leg:
+        if call.phase == OFFERED and call.offer and event.ref and event.ref == call.offer.leg:
             self._offer_failed(call, "failed", now)
+        elif event.command == do.Release.__name__ and call.caller:
+            self._emit(call, do.HangUp(call.id))
 
     # ---- queue and agent -----------------------------------------------------------------------------------------------
 
     def _order(self, call: Call, order: Order, now: float) -> None:
         assert isinstance(order, Enqueue)
-        queue = self.book.queues[order.queue]
+        kept = call.vars if call.step == call.flow.program.returns else {}
+        queue = self.book.queues[kept.get("call.queue", order.queue)]
         if call.wrapping and call.offer:
             self._end_wrap_up(call, "expire", now)
-        able, _ = self.acd.able(order.queue, order.skills)
+        able, _ = self.acd.able(queue.name, order.skills)
         if not able:
             self._tell(call, "no_agents", now)
             return
-        first = call.vars.get("call.first_enqueue", now)
-        credit = call.vars.get("call.priority", queue.credit(order.place))
-        call.place = Place(order.queue, order.skills, credit, first, order.attach, order.max_wait or queue.max_wait)
-        call.phase = QUEUED
+        first = kept.get("call.first_enqueue", now)
+        credit = kept.get("call.priority", queue.credit(order.place))
+        call.place = Place(queue.name, order.skills, credit, first, order.attach, order.max_wait or queue.max_wait)
         self.acd.enqueue(waiting_of(call), now)
+        call.phase = QUEUED
         self.timers.set(call.id, "max_wait", now + call.place.max_wait)
-        self._emit(call, facts.Queued(call.id, order.queue, order.skills, credit, first, self.acd.position(call.id)))
-        self._emit(call, do.MarkPlace(call.id, order.queue, first, credit))
+        self._emit(call, facts.Queued(call.id, queue.name, order.skills, credit, first, self.acd.position(call.id)))
+        self._emit(call, do.MarkPlace(call.id, queue.name, first, credit))
         self._emit(call, do.StartMusic(call.id, queue.music))
         self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
         call.music = True
@@ -307,8 +361,8 @@ class Center:
             return
         offer = call.offer
         offer.answered = now
-        self.acd.work(offer.agent, call.id, "answer", now)
-        self.acd.work(offer.agent, call.id, "joined", now)
+        self._work(offer.agent, call, "answer", now)
+        self._work(offer.agent, call, "joined", now)
         call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, now, False
         call.waited = now - call.place.first
         for name in ("ring", "max_wait", "pop"):
@@ -335,12 +389,13 @@ class Center:
         assert place is not None
         for name in ("ring", "pop"):
             self.timers.cancel(call.id, name)
-        self.acd.work(offer.agent, call.id, _VERBS.get(reason, "no_answer"), now)
+        self._work(offer.agent, call, _VERBS.get(reason, "no_answer"), now)
         self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
         self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
         self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
         call.offer, call.phase = None, QUEUED
         self.acd.requeue(call.id, now)
+        place.refused = dict(self.acd.item(call.id).refused)
         self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
@@ -368,7 +423,7 @@ class Center:
             offer = call.offer
             if offer.leg:
                 self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
-            self.acd.work(offer.agent, call.id, "withdraw", now)
+            self._work(offer.agent, call, "withdraw", now)
             self.acd.leave(call.id)
             self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
             self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
@@ -381,6 +436,7 @@ class Center:
         offer = call.offer
         assert offer is not None
         call.talked += now - call.connected
+        call.parted = now
         call.phase = FLOW
         self._emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
         self._queue_log(
@@ -391,7 +447,7 @@ class Center:
         )
         if by == "caller":
             self._emit(call, do.HangUpLeg(call.id, offer.leg))
-        self.acd.work(offer.agent, call.id, "hangup", now)
+        self._work(offer.agent, call, "hangup", now)
         call.wrapping = True
         seconds = self._wrap_up_seconds(call)
         if by == "lost" or seconds <= 0:
@@ -401,17 +457,19 @@ class Center:
 
     def _wrap_up_seconds(self, call: Call) -> float:
         assert call.place is not None
-        own = self.book.agents[call.served_by].wrap_up
-        return self.book.queues[call.place.queue].wrap_up if own is None else own
+        agent, queue = self.book.agents.get(call.served_by), self.book.queues.get(call.place.queue)
+        if agent is None or queue is None:
+            return 0.0
+        return queue.wrap_up if agent.wrap_up is None else agent.wrap_up
 
     def _end_wrap_up(self, call: Call, verb: str, now: float) -> None:
         offer = call.offer
         assert offer is not None
-        self.acd.work(offer.agent, call.id, verb, now)
+        self._work(offer.agent, call, verb, now)
         self.timers.cancel(call.id, "wrap_up")
         call.wrapping, call.offer = False, None
-        spent = now - (call.ended or now)
-        self._emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(spent, 3)))
+        call.wrapped += now - call.parted
+        self._emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(now - call.parted, 3)))
         self._settle = True
         if not call.caller:
             self._touched.ended.append(call)
@@ -419,12 +477,20 @@ class Center:
 
     def _tell(self, call: Call, outcome: str, now: float) -> None:
         """Tell the flow how its wait for an agent ended."""
-        fact = facts.Outcome(call.id, outcome)
-        self._emit(call, fact)
         if call.caller and call.wait is None:
             self._take_error_exit(call, "the step that waited for an agent is not open any more", now)
         elif call.caller:
+            fact = facts.Outcome(call.id, outcome)
+            self._emit(call, fact)
             self._run(call, now, lambda: call.feed(fact, now))
+
+    def _work(self, agent: str, call: Call, verb: str, now: float) -> None:
+        """A verb for an agent's work. One who is not in the project's files any more has none; his last work may sign him out."""
+        if agent not in self.book.agents:
+            self.ignored["agent not in the files"] += 1
+            return
+        self.acd.work(agent, call.id, verb, now)
+        self._fewer = self._fewer or self.acd.state(agent)["presence"] == "signed_out"
 
     # ---- agents --------------------------------------------------------------------------------------------------------
 
@@ -433,7 +499,7 @@ class Center:
 
     def _signed_out(self, event: ev.AgentSignedOut, now: float) -> None:
         self.acd.sign_out(event.agent, now)
-        self._those_nobody_can_serve(now)
+        self._fewer = True
 
     def _those_nobody_can_serve(self, now: float) -> None:
         for call in list(self.calls.values()):
@@ -477,7 +543,9 @@ class Center:
 
     def _desk_acknowledged(self, event: ev.DeskAcknowledged, now: float) -> None:
         call = self.calls.get(event.call)
-        if call is not None and call.phase == OFFERED and call.offer and call.offer.id == event.offer and not call.offer.leg:
+        if call is None or call.phase != OFFERED or call.offer is None:
+            return
+        if call.offer.id == event.offer and call.offer.agent == event.agent and not call.offer.leg:
             self._ring(call, now)
 
     def _desk_found(self, event: ev.DeskFound, now: float) -> None:
@@ -485,8 +553,9 @@ class Center:
         self.timers.cancel(f"agent:{event.agent}", "desk")
 
     def _desk_lost(self, event: ev.DeskLost, now: float) -> None:
-        self.acd.desk(event.agent, False, now)
-        self.timers.set(f"agent:{event.agent}", "desk", now + DESK_GRACE)
+        if self.acd.state(event.agent)["desk"]:
+            self.acd.desk(event.agent, False, now)
+            self.timers.set(f"agent:{event.agent}", "desk", now + DESK_GRACE)
 
     def _desk_stays_away(self, agent: str, now: float) -> None:
         for call in list(self.calls.values()):
@@ -515,7 +584,8 @@ class Center:
             self._ring(call, now)
         elif event.timer == "ring" and call.phase == OFFERED and call.offer:
             self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
-            self._offer_failed(call, "no_answer", now)
+            never_dialled = self.store_away and not call.offer.ringing
+            self._offer_failed(call, "withdrawn" if never_dialled else "no_answer", now)
         elif event.timer == "max_wait" and call.phase in (QUEUED, OFFERED):
             self._leave_queue(call, now)
             self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
@@ -527,20 +597,22 @@ class Center:
         """The journal has it; nothing else is to be done."""
 
     def _pbx_back(self, event: ev.PbxBack, now: float) -> None:
-        if event.restarted:
-            for call in self.calls.values():
-                call.lost = call.caller
+        """Asterisk began anew: every call that was up is lost. None of them may be offered to anybody while they are being closed."""
+        for call in self.calls.values() if event.restarted else ():
+            if call.caller:
+                call.lost = True
+                self._touch(call)
+                self._leave_queue(call, now)
 
     def _took_over(self, event: ev.TookOver, now: float) -> None:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
-        for call in list(self.calls.values()):
+        for call in [call for call in self.calls.values() if call.caller]:
             fact = facts.TakenOver(call.id)
             self._emit(call, fact)
-            call.feed(fact, now)
-            again = call.ask_again(now)
+            self._run(call, now, partial(call.feed, fact, now))
+            again = call.ask_again()
             if again is not None:
                 self._emit(call, again)
-                self.set_wait(call)
         for state in self.acd.states():
             if state["desk"]:
                 self.acd.desk(state["id"], False, now)
@@ -563,13 +635,19 @@ class Center:
             joined = call.offer.leg in event.bridged
             self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:
-            self._emit(call, do.StartMusic(call.id))
+            self._emit(call, do.StartMusic(call.id, self._music(call)))
+        if call.playing in event.playbacks and call.play is None:
+            self._emit(call, do.StopPlay(call.id, call.playing))
+
+    def _music(self, call: Call) -> str:
+        queue = self.book.queues.get(call.place.queue) if call.place and call.phase in (QUEUED, OFFERED) else None
+        return queue.music if queue else "default"
 
     def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
         """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
-        self._emit(call, do.StartMusic(call.id))
+        self._emit(call, do.StartMusic(call.id, self._music(call)))
         if offer.leg and offer.leg not in event.legs:
-            self._offer_failed(call, "failed", now)
+            self._offer_failed(call, "withdrawn", now)
 
     # ---- small things --------------------------------------------------------------------------------------------------
 
@@ -580,7 +658,7 @@ class Center:
             space, _, key = name.partition(".")
             spaces.setdefault(space, {})[key] = value
         place = call.place
-        queue = self.book.queues[place.queue] if place else None
+        queue = self.book.queues.get(place.queue) if place else None
         contact = spaces.pop("contact", {})
         return {
             "call": call.id,
@@ -644,12 +722,15 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     return {f"call.{name}": value for name, value in values.items()}
 
 
-_VERBS = {"failed": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
+_VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
+"""What an offer that failed means for the agent: a phone that cannot be rung is not tried again at once for the same call."""
 
 
 def waiting_of(call: Call) -> Waiting:
+    """The ACD's row of a call that waits or is offered."""
     assert call.place is not None
-    return Waiting(call.id, call.place.queue, call.place.skills, call.place.first, call.place.credit)
+    place = call.place
+    return Waiting(call.id, place.queue, place.skills, place.first, place.credit, refused=dict(place.refused))
 
 
 def _outcome(call: Call, waiting: bool) -> str:

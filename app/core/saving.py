@@ -18,7 +18,7 @@ from app.core.center import NO_FLOW, Center, waiting_of
 
 _NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
-_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "playing", "played_at", "unsure", "asked")
+_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "swallow_until", "playing", "played_at", "unsure", "asked")
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 FED = (
     ev.DigitPressed,
@@ -66,7 +66,7 @@ def history_row(call: Call) -> dict[str, Any]:
         "ended": call.ended,
         "waited": call.waited,
         "talked": call.talked,
-        "wrap_up": 0.0,
+        "wrap_up": call.wrapped,
         "disposition": call.disposition,
         "remarks": call.remarks,
         "ani": call.ani,
@@ -75,6 +75,11 @@ def history_row(call: Call) -> dict[str, Any]:
         "linkedid": call.linkedid,
         "contact": str(call.vars.get("contact.id", "")),
     }
+
+
+def dump_agent(center: Center, agent: str) -> dict[str, Any]:
+    """One agent's row: the ACD's, and when a desk that is away is waited for no longer."""
+    return {**center.acd.dump_agent(agent), "desk_until": center.timers.of(f"agent:{agent}").get("desk")}
 
 
 def restore(
@@ -91,20 +96,45 @@ def restore(
     """
     for agent, row in agents.items():
         if agent in center.book.agents:
-            center.acd.load_agent(agent, dict(row))
+            center.acd.load_agent(agent, {**row, "work": [work for work in row["work"] if _in_hand(live.get(work["interaction"]), agent)]})
+            if row.get("desk_until") is not None:
+                center.timers.set(f"agent:{agent}", "desk", row["desk_until"])
     trouble = []
     for call_id, row in live.items():
         call, problem = _restore_call(center, row, [pair for pair in journal.get(call_id, ()) if _fed(pair[1])])
+        problem = _files_changed(center, call) or problem
+        if not call.caller and not call.wrapping:
+            continue
         center.calls[call_id] = call
         for name, at in row["timers"].items():
-            if not name.startswith("wait "):
+            if not name.startswith("wait ") and (name == "wrap_up" or call.phase in (QUEUED, OFFERED)):
                 center.timers.set(call_id, name, at)
         center.set_wait(call)
-        if problem and call.phase == FLOW:
+        if problem and call.phase == FLOW and call.caller and not call.leaving:
             trouble.append((call_id, problem))
     queued = [call for call in center.calls.values() if call.phase in (QUEUED, OFFERED)]
     center.acd.restore([waiting_of(call) for call in queued], [call.id for call in queued if call.phase == OFFERED])
     return trouble
+
+
+def _in_hand(row: Mapping[str, Any] | None, agent: str) -> bool:
+    """Whether a call's row agrees that the agent has it in hand."""
+    return row is not None and row["offer"] is not None and row["offer"]["agent"] == agent
+
+
+def _files_changed(center: Center, call: Call) -> str:
+    """A call goes on without the queue or the agent that the project's files do not have any more; says what is wrong with it then."""
+    if call.offer and call.offer.agent not in center.book.agents:
+        if call.phase == OFFERED:
+            call.offer, call.phase = None, QUEUED
+        elif call.wrapping:
+            call.offer, call.wrapping = None, False
+    if call.place and call.place.queue not in center.book.queues and call.phase in (QUEUED, OFFERED):
+        if call.offer:
+            center.acd.work(call.offer.agent, call.id, "withdraw", call.now)
+        call.offer, call.phase = None, FLOW
+        return f"there is no queue {call.place.queue} any more"
+    return ""
 
 
 def _fed(thing: Any) -> bool:
@@ -118,17 +148,21 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         flow = next((f for f in center.book.flows.values() if f.program.flow == row["flow"]), None) or NO_FLOW
     call = Call(row["id"], row["channel"], flow)
     entry = row["entry"]
-    if not problem and entry and row["caller"] and not row["leaving"]:
+    flowing = bool(entry and row["caller"] and not row["leaving"])
+    if not problem and flowing:
         try:
             call.drive_again(entry, fed[entry["events"] :])
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-    else:
-        call.vars = dict(entry.get("vars", {}))
-        call.step, call.entry = entry.get("step", ""), dict(entry)
-    stands = [call.step, call.steps, call.waits, call.minted]
-    if not problem and row["caller"] and not row["leaving"] and stands != row["check"]:
-        problem = f"the step came out at {stands}, not at {row['check']}"
+        stands = [call.step, call.steps, call.waits, call.minted]
+        if not problem and stands != row["check"]:
+            problem = f"the step came out at {stands}, not at {row['check']}"
+    if problem or not flowing:
+        call.stop()
+        if entry:
+            call.stand_at(entry)
+        call.step, call.steps, call.waits, call.minted = row["check"]
+        call.events = len(fed)
     for name in _CENTRE_OWNS:
         setattr(call, name, row[name])
     call.place = Place(**row["place"]) if row["place"] else None

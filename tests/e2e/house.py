@@ -37,7 +37,7 @@ def free_ports() -> Ports:
         chosen[each.name] = holder.getsockname()[1]
     for holder in held:
         holder.close()
-    start = 20_000 + (os.getpid() % 15) * 2_000
+    start = 20_000 + (os.getpid() % 6) * 2_000
     return Ports(**{**chosen, "rtp_start": start, "rtp_end": start + 1_998})
 
 

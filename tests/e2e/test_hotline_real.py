@@ -66,9 +66,9 @@ def test_reference_that_nobody_has_goes_to_the_back_of_the_general_queue(house: 
 def test_silence_is_told_from_a_wrong_entry(house: LiveHouse) -> None:
     with house.visit("anonymous") as visit:
         heard(house, visit, "Please enter your seven character customer reference.", 10)
-        heard(house, visit, "We have not received anything. Please enter your seven character customer reference.", 20)
+        heard(house, visit, "We have not received anything. Please enter your seven character customer reference.", 40)
         visit.phone.rtp.press("12#")
-        heard(house, visit, "This is not a complete reference. Please enter all seven characters of it.", 10)
+        heard(house, visit, "This is not a complete reference. Please enter all seven characters of it.", 20)
         assert not [entry for entry in house.timeline(visit.call) if entry["type"] == "StartAction"], "an anonymous caller is not looked up"
         visit.phone.hang_up()
         assert house.over(visit.call)["outcome"] == "hung_up"

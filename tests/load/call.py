@@ -299,7 +299,10 @@ def tell(out: Console, running: Running, name: str, scenario: Scenario) -> bool:
     began = time.monotonic()
     spinner = Spinner("dots", text="the call is on its way")
     with Live(spinner, console=out, refresh_per_second=8, transient=True) as live:
-        result = place(running, scenario, lambda timeline: live.update(underway(timeline, spinner)))
+        try:
+            result = place(running, scenario, lambda timeline: live.update(underway(timeline, spinner)))
+        except (AssertionError, OSError) as error:
+            result = Result([f"could not be placed to its end: {(str(error) or type(error).__name__).splitlines()[0]}"])
     out.print(table(lines(result.timeline)))
     for what in result.wrong:
         out.print(Text(f"✗ {what}", style="red"))

@@ -52,7 +52,7 @@ class Sipp:
 
     def __init__(self, name: str, folder: Path, scenario: str, *arguments: str, port: int | None = None) -> None:
         self.name, self.folder, self.port = name, folder / name, port or free_port()
-        shutil.copytree(KIT, self.folder)
+        shutil.copytree(KIT, self.folder, ignore=shutil.ignore_patterns("Dockerfile"))
         binary = shutil.which("sipp")
         if binary is None:
             raise RuntimeError("sipp is missing: apt-get install sip-tester")
@@ -79,8 +79,10 @@ class Sipp:
             rows = [line.split(";") for line in (self.folder / "stats").read_text().splitlines() if line]
             row = dict(zip(rows[0], rows[-1], strict=False))
             reasons = {told: int(row[column]) for column, told in REASONS.items() if int(row.get(column) or 0)}
-            whole = ("TotalCallCreated", "SuccessfulCall(C)", "FailedCall(C)", "CurrentCall")
-            return Counts(*(int(row[column]) for column in whole), reasons)
+            placed, good, failed, now = (
+                int(row[column]) for column in ("TotalCallCreated", "SuccessfulCall(C)", "FailedCall(C)", "CurrentCall")
+            )
+            return Counts(placed, good, failed, now, reasons)
         except (OSError, IndexError, KeyError, ValueError):
             return Counts()
 
@@ -113,20 +115,23 @@ def callers(name: str, folder: Path, sip: int, scenario: str, numbers: str, dial
     return Sipp(name, folder, scenario, f"127.0.0.1:{sip}", "-inf", numbers, "-s", dial, *pace, *limit)
 
 
-def telephones(folder: Path, ring: float, talk: float) -> Sipp:
+def telephones(folder: Path, ring: float, talk: float, port: int) -> Sipp:
     """Any number of agents' telephones on one port; seconds of ringing and of talking."""
-    return Sipp("agents", folder, "agents.xml", "-set", "ring", str(round(ring * 1000)), "-set", "talk", str(round(talk * 1000)))
+    manners = ["-set", "ring", str(round(ring * 1000)), "-set", "talk", str(round(talk * 1000))]
+    return Sipp("agents", folder, "agents.xml", *manners, port=port)
 
 
-def register(folder: Path, sip: int, port: int, secrets: Mapping[str, str], turn: int) -> None:
-    """Register telephones (extension to password) at that port; raises `RuntimeError` when one is refused."""
-    run = folder / f"register-{turn}"
+def register(folder: Path, sip: int, port: int, secrets: Mapping[str, str]) -> None:
+    """Register telephones (extension to password) at that port, from that port, as Asterisk believes the address that it sees.
+
+    Raises `RuntimeError` when one is refused. The registrations last ten minutes.
+    """
     rows = [f"{name};{port};[authentication username={name} password={secret}]" for name, secret in secrets.items()]
     injected = folder / "agents.csv"
     injected.touch(mode=0o600)
     injected.write_text("\n".join(["SEQUENTIAL", *rows]) + "\n")
-    pace = ["-r", "50", "-m", str(len(rows)), "-l", "50", "-timeout", "60s", "-timeout_error"]
-    sipp = Sipp(run.name, folder, "register.xml", f"127.0.0.1:{sip}", "-inf", str(injected), *pace)
+    pace = ["-r", "200", "-m", str(len(rows)), "-timeout", "60s", "-timeout_error"]
+    sipp = Sipp("register", folder, "register.xml", f"127.0.0.1:{sip}", "-inf", str(injected), *pace, port=port)
     status = sipp.process.wait()
     injected.unlink()
     if status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.center import Book, Center
 from app.core.record import pack, unpack
-from app.core.saving import dump_call, restore
+from app.core.saving import dump_agent, dump_call, restore
 from app.publish.centre import load_book
 
 PROJECT = Path(__file__).parents[2] / "app" / "demo"
@@ -81,9 +82,9 @@ class Sim:
             if call is None:
                 self.live.pop(call_id, None)
             else:
-                self.live[call_id] = dump_call(self.center, call)
+                self.live[call_id] = json.loads(json.dumps(dump_call(self.center, call)))
         for agent in self.center.acd.changed():
-            self.agents[agent] = self.center.acd.dump_agent(agent)
+            self.agents[agent] = json.loads(json.dumps(dump_agent(self.center, agent)))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, firing every deadline in order."""

@@ -97,6 +97,7 @@ def test_who_goes_to_the_back_keeps_his_first_time_and_loses_his_place() -> None
     acd.leave("a")
     acd.enqueue(caller("a", 1, credit=BACK), 3)
     assert [item.interaction for item in acd.waiting("sales")] == ["b", "a"]
+    assert (acd.position("b"), acd.position("a")) == (1, 2)
     acd.leave("b")
     assert acd.position("a") == 1
 
@@ -146,17 +147,21 @@ def test_a_queue_asks_for_less_the_longer_one_waits(at: float, served: str) -> N
 
 
 def test_an_agent_who_comes_late_finds_whom_relaxation_let_in_while_he_waited() -> None:
-    acd = centre(agent("weak", {"router": 4}), ready=False)
-    acd.enqueue(caller("c", 0, "support", {"router": 8}), 0)
-    for now in (0, 31):
+    acd = centre(agent("weak", {"router": 4, "de": 2}), agent("german", {"de": 5}), ready=False)
+    acd.enqueue(caller("c", 0, "support", {"router": 8, "de": 2}), 0)
+    acd.enqueue(caller("d", 1, "support", {"router": 8, "de": 2}), 1)
+    for now in (1, 31):
         assert acd.match(now) == []
     acd.ready("weak", 32)
     assert pairs(acd, 32) == [("c", "weak")]
+    assert acd.match(61) == []
+    acd.ready("german", 62)
+    assert pairs(acd, 62) == [("d", "german")]
 
 
 def test_who_returns_with_other_asks_is_found_by_what_he_asks_now() -> None:
     acd = centre(agent("ann", {"de": 5}), agent("bob", {"en": 5}), ready=False)
-    acd.enqueue(caller("c", 0, skills={"en": 9}), 0)
+    acd.enqueue(caller("c", 0, skills={"en": 9, "de": 5}), 0)
     assert acd.match(0) == []
     acd.leave("c")
     acd.enqueue(caller("c", 0, skills={"de": 5}), 1)

@@ -63,8 +63,9 @@ def test_a_lookup_past_its_budget_takes_the_failure_exit_with_sound_all_the_whil
     sim.prompt_ends(call)
     sim.wait(1.0)
     sim.prompt_ends(call)
+    sim.wait(0.6)
     assert sim.all(do.StartMusic, call)
-    sim.wait(0.9)
+    sim.wait(0.3)
     assert sim.at_step(call) == "to_general"
     assert sim.all(do.StopMusic, call)
 

@@ -49,6 +49,8 @@ Script = Generator[Command | Wait | Order, Any, T]
 
 SECONDS_A_CHARACTER = 0.12
 PLAY_GRACE = 5.0
+QUIET = 0.5
+"""Seconds a caller may wait without a sound before music begins."""
 MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
 
 
@@ -94,11 +96,10 @@ def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Scrip
 def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float) -> Script[Event | None]:
     """Wait for an event until a time, with phrases to listen to; the one being spoken is finished before this returns.
 
-    Past `until`, or past the last phrase, the rest of the wait has music under it (the caller never hears dead air).
+    Past the last phrase, the rest of the wait has music under it, after a moment (the caller never hears dead air).
     """
     yield from answer(call)
     found: Event | None = None
-    music = False
     for phrase in phrases:
         playback = call.mint("pb")
         yield Play(call.id, playback, (phrase,), call.language)
@@ -114,14 +115,10 @@ def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], unt
                 break
         if found or call.now >= until:
             return found
-    while found is None and call.now < until:
-        if not music:
-            yield call.music_on()
-            music = True
+    found = yield Wait(kinds, min(QUIET, until - call.now))
+    if found is None and call.now < until:
+        yield call.music_on()
         found = yield Wait(kinds, until - call.now)
-        if found is None:
-            break
-    if music:
         yield call.music_off()
     return found
 

@@ -71,15 +71,7 @@ def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]
     if node.mask and node.mask not in call.heard:
         call.heard.add(node.mask)
         phrases = call.prompt(node.mask)
-    elif call.answered:
-        quick = yield Wait(_ANSWERS, min(QUIET, until - call.now))
-        if quick is not None:
-            return quick
     return (yield from mask(call, phrases, _ANSWERS, until))
-
-
-QUIET = 0.5
-"""Seconds a caller may wait without a sound before music begins."""
 
 
 def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
@@ -134,8 +126,9 @@ def queue(call: Call, node: nodes.Queue) -> Script[str]:
         if isinstance(asked, dict):
             skills = {**asked, **skills}
     try:
+        skills = {str(skill): int(level) for skill, level in skills.items()}
         check_skills(skills, "the queue step")
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         call.note(facts.Noticed(call.id, "skills that no agent can have", str(error)))
         return "failed"
     if len(skills) > MAX_SKILLS:

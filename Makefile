@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-export CALLWRIGHT_STATE ?= $(CURDIR)/build/up
+unexport CALLWRIGHT_STATE
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 import time
 import urllib.error
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
+
+if TYPE_CHECKING:
+    from app.pbx.check import AsteriskAccess, Finding
+    from app.settings import Settings
 
 State = Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
@@ -28,6 +36,7 @@ app = typer.Typer(
 show = typer.Typer(no_args_is_help=True, help="What goes on: calls, agents, queues.")
 asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
+show.command("call")(show_call)
 app.add_typer(asterisk, name="asterisk")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()
@@ -54,17 +63,10 @@ def configure_logging() -> None:
 @app.command()
 def run(config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None) -> None:
     """Run the application in the foreground, until SIGTERM."""
-    from app.main import WRONG
     from app.main import run as serve
-    from app.settings import read_settings
 
     configure_logging()
-    try:
-        settings = read_settings(config)
-    except (ValueError, OSError) as error:
-        print(f"callwright: the settings are wrong: {error}", file=sys.stderr)
-        raise typer.Exit(WRONG) from None
-    raise typer.Exit(serve(settings))
+    raise typer.Exit(serve(_settings(config)))
 
 
 @app.command()
@@ -158,6 +160,74 @@ def queues(state: State = HERE, as_json: AsJson = False) -> None:
         able = ", ".join(f"{count} {name}" for name, count in sorted(row["agents"].items()))
         table.add_row(row["name"], row["title"], str(row["waiting"]), f"{row['longest_wait']:.0f} s", able)
     out.print(table)
+
+
+@asterisk.command()
+def check(
+    config: Annotated[Path | None, typer.Option(help="the application's settings; those of --state unless given")] = None,
+    state: State = HERE,
+    etc: Annotated[Path | None, typer.Option(help="Asterisk's own configuration, /etc/asterisk for most")] = None,
+    ari_url: Annotated[str | None, typer.Option(help="such as http://127.0.0.1:8088")] = None,
+    ari_user: Annotated[str | None, typer.Option()] = None,
+    ami_host: Annotated[str | None, typer.Option()] = None,
+    ami_port: Annotated[int | None, typer.Option()] = None,
+    ami_user: Annotated[str | None, typer.Option()] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What an Asterisk lacks before it can work with us: each missing module, setting or permission, why, and how to mend it.
+
+    Options win over the settings. Passwords are never options: they come from the settings, or from CALLWRIGHT_ARI__PASSWORD and
+    CALLWRIGHT_AMI__SECRET. Nothing is changed anywhere. Exit status 1 when calls would not work, 0 when all is well or only unwise.
+    """
+    from app.pbx.check import AsteriskAccess, check_asterisk
+
+    file = config or (state / "callwright.toml" if (state / "callwright.toml").exists() else None)
+    settings = _settings(file)
+    of_ours = state / "asterisk" / "etc" if file and config is None else Path("/etc/asterisk")
+    if etc is not None and not etc.is_dir():
+        raise typer.BadParameter(f"{etc} is not a folder", param_hint="--etc")
+    access = AsteriskAccess(
+        ari_url or settings.ari.url,
+        ari_user or settings.ari.user,
+        settings.ari.password.get_secret_value(),
+        ami_host=ami_host or settings.ami.host,
+        ami_port=ami_port or settings.ami.port,
+        ami_user=ami_user or (settings.ami.user if settings.ami.on else ""),
+        ami_secret=settings.ami.secret.get_secret_value(),
+        config=etc or (of_ours if of_ours.is_dir() else None),
+        agi=settings.agi.on,
+    )
+    findings = asyncio.run(check_asterisk(access))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        _show_findings(findings, access)
+    raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+def _show_findings(findings: Sequence[Finding], access: AsteriskAccess) -> None:
+    ami = f"AMI at {access.ami_host}:{access.ami_port}" if access.ami_user else "no AMI"
+    out.print(f"looked at {access.ari_url}, {ami}, {access.config or 'no configuration files'}", markup=False, soft_wrap=True)
+    if not findings:
+        out.print("[green]nothing is missing[/green]")
+        return
+    table = _table("", "what", "why it matters", "how to mend it")
+    for finding in findings:
+        level = Text(finding.level, "red" if finding.level == "error" else "yellow")
+        table.add_row(level, *map(Text, (finding.what, finding.why, finding.how_to_fix)))
+    out.print(table)
+
+
+def _settings(file: Path | None) -> Settings:
+    """The settings; ends the program where they are wrong."""
+    from app.main import WRONG
+    from app.settings import read_settings
+
+    try:
+        return read_settings(file)
+    except (ValueError, OSError) as error:
+        print(f"callwright: the settings are wrong: {error}", file=sys.stderr)
+        raise typer.Exit(WRONG) from None
 
 
 def _ask(state: Path, path: str) -> Any:

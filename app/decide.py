@@ -1,7 +1,19 @@
 """The routing decision for a PBX that keeps its own dialplan: the same flow, run without a caller to talk to.
 
-The flow of the number is driven with its lookups done for real; prompts are over at once, keys are those that the dialplan collected
-(if any), and nothing is written, mailed or queued. Where the flow would queue the call, that is the decision.
+The flow of a number is driven with its lookups done for real. Prompts are over at once, keys are those that the dialplan has
+collected already (if any), every other wait runs out. Nothing is written, mailed or queued: where the flow would do that, it has decided.
+
+The PBX asks with arguments: `agi://<us>/route,<keys>,<number>`. `number` is the one whose flow decides, since a PBX that keeps its own
+numbers rarely dials ours; without it the number dialled is taken. What it gets, always all of it:
+
+    CW_STATUS      QUEUE           the flow would queue the call; the place follows
+                   LOOKUP_FAILED   the same, but a system of record did not answer: this is the flow's way out of that
+                   SELF_SERVICE    the flow would serve the caller without an agent
+                   RELEASE         the flow would give the caller back to the dialplan
+                   NO_FLOW         no flow has this number
+                   FAILED          the flow comes to no end
+    CW_QUEUE, CW_SKILLS (`lang.en:5,printers:3`), CW_PRIORITY (seconds in front of the others, negative: behind them)
+    CW_CONTACT, CW_REFERENCE, CW_TIER              of the record that was found; CW_CONTACT is "" for a caller who is not recognised
 """
 
 from __future__ import annotations
@@ -9,87 +21,160 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import structlog
 
 from app.actions.files import ActionDef
 from app.core import commands as do
 from app.core import events as ev
-from app.core.call import Call
+from app.core import facts
+from app.core.call import MAX_KEYS, Call
 from app.core.center import Book, call_variables
-from app.core.flow.script import Enqueue
+from app.core.flow.script import Enqueue, Wait
 from app.engine import Adapter
+from app.pbx.agi import BUDGET
+
+log = structlog.get_logger()
 
 SAFE = ("GET", "HEAD")
 MAX_MOVES = 500
+RESERVE = 0.4
+"""Seconds of the budget that no lookup gets: the answer has to reach the PBX in time."""
+NOTHING: Mapping[str, Any] = dict.fromkeys(("CW_QUEUE", "CW_SKILLS", "CW_PRIORITY", "CW_CONTACT", "CW_REFERENCE", "CW_TIER"), "")
+Decision = dict[str, Any]
+_ANSWERS = (ev.ActionSucceeded, ev.ActionFailed)
 
 
 class Decider:
-    """Answers `decide(request)`; `actions` must post what comes of its requests to `post` here."""
+    """Answers `decide(request)` within `budget` seconds; `actions` must post what comes of its requests to `post` here."""
 
-    def __init__(self, book: Book, definitions: Mapping[str, ActionDef]) -> None:
-        self._book, self._definitions = book, definitions
+    def __init__(self, book: Book, definitions: Mapping[str, ActionDef], budget: float = BUDGET) -> None:
+        self._book, self._definitions, self._budget = book, definitions, budget
         self._answers: dict[str, asyncio.Future[ev.Event]] = {}
         self.actions: Adapter | None = None
 
     def post(self, event: ev.Event) -> None:
-        """An action's answer."""
-        future = self._answers.pop(getattr(event, "request", ""), None)
+        """An action's answer. One that nobody waits for any more is silence."""
+        future = self._answers.get(getattr(event, "request", ""))
         if future is not None and not future.done():
             future.set_result(event)
 
-    async def decide(self, request: Mapping[str, str]) -> dict[str, Any]:
-        """Channel variables: CW_STATUS is QUEUE, SELF_SERVICE or NO_FLOW; with QUEUE the place that the flow chose."""
-        flow = self._book.flows.get(request.get("arg_2") or request.get("dnis", ""))
+    async def decide(self, request: Mapping[str, str]) -> Decision:
+        """What becomes of this call, as channel variables; `request` is as `app.pbx.agi.request_of` makes it."""
+        number = request.get("arg_2") or request.get("dnis", "")
+        flow = self._book.flows.get(number)
         if flow is None:
-            return {"CW_STATUS": "NO_FLOW"}
-        call = Call(secrets.token_hex(16), request.get("channel", ""), flow, ani=request.get("ani", ""), dnis=request.get("dnis", ""))
+            return {**NOTHING, "CW_STATUS": "NO_FLOW"}
+        call = Call(
+            secrets.token_hex(16),
+            request.get("channel", ""),
+            flow,
+            ani=request.get("ani", ""),
+            name=request.get("name", ""),
+            dnis=number,
+            answered=time.time(),
+            keys="".join(key for key in request.get("arg_1", "") if key in "0123456789*#")[:MAX_KEYS],
+        )
         call.vars.update(call_variables(call, returned=False))
-        call.answered, call.keys = time.time(), request.get("arg_1", "")
-        out = call.begin(time.time())
-        for _ in range(MAX_MOVES):
-            decided, event = await self._follow(call, out)
-            if decided is not None:
-                return decided
-            out = self._next(call, event)
-        return {"CW_STATUS": "FAILED"}
+        until = asyncio.get_running_loop().time() + self._budget - RESERVE
+        return await _Drive(call, self._book, self._writes, lambda order: self._ask(order, until)).to_its_decision()
 
-    async def _follow(self, call: Call, out: list[Any]) -> tuple[dict[str, Any] | None, ev.Event | None]:
-        """The decision that these orders are, or the event that comes of them."""
-        event: ev.Event | None = None
-        for order in out:
-            if isinstance(order, Enqueue):
-                return self._place(call, order), None
-            if isinstance(order, do.HangUp | do.Release | do.SendMail):
-                return {"CW_STATUS": "SELF_SERVICE", **_who(call)}, None
-            if isinstance(order, do.Play):
-                event = ev.PlaybackEnded(call.id, order.playback)
-            elif isinstance(order, do.StartAction):
-                if self._definitions[order.action].request.method not in SAFE:
-                    return {"CW_STATUS": "SELF_SERVICE", **_who(call)}, None
-                event = await self._ask(order)
-        return None, event
+    def _writes(self, action: str) -> bool:
+        """Whether an action may change something."""
+        return self._definitions[action].request.method not in SAFE
 
-    async def _ask(self, order: do.StartAction) -> ev.Event:
+    async def _ask(self, order: do.StartAction, until: float) -> ev.Event:
+        """What comes of a lookup, in the time that is left."""
         assert self.actions is not None
-        future: asyncio.Future[ev.Event] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        left = min(order.budget, until - loop.time())
+        if left <= 0:
+            return ev.ActionFailed(order.call, order.request, "timeout", "no time was left for it")
+        future: asyncio.Future[ev.Event] = loop.create_future()
         self._answers[order.request] = future
-        self.actions.carry_out(order)
-        return await future
+        try:
+            self.actions.carry_out(replace(order, budget=left))
+            return await future
+        finally:
+            del self._answers[order.request]
 
-    def _next(self, call: Call, event: ev.Event | None) -> list[Any]:
-        """Feed what happened, or let the open wait run out at once."""
-        if event is not None and call.wait is not None and isinstance(event, call.wait.kinds):
-            return call.feed(event, call.now)
-        return call.feed(ev.TimerFired(call.id, f"wait {call.waits}"), max(call.deadline or call.now, call.now))
 
-    def _place(self, call: Call, order: Enqueue) -> dict[str, Any]:
-        credit = self._book.queues[order.queue].credit(order.place)
+class _Drive:
+    """One call on its way through its flow, on a clock of its own that only waiting moves."""
+
+    def __init__(self, call: Call, book: Book, writes: Callable[[str], bool], ask: Callable[[do.StartAction], Awaitable[ev.Event]]) -> None:
+        self._call, self._book, self._writes, self._ask = call, book, writes, ask
+        self._asked: do.StartAction | None = None
+        self._playing = ""
+        self._lookup_failed = False
+
+    async def to_its_decision(self) -> Decision:
+        """Drive it until the flow does what only a call can have done."""
+        out = self._step(partial(self._call.begin, self._call.answered))
+        for _ in range(MAX_MOVES):
+            for thing in out:
+                decision = self._decided(thing)
+                if decision is not None:
+                    return decision
+            if self._call.wait is None:
+                break
+            event, at = await self._next(self._call.wait)
+            out = self._step(partial(self._call.feed, event, at))
+        return self._decision("FAILED")
+
+    def _step(self, step: Callable[[], list[Any]]) -> list[Any]:
+        """One step of the flow. A mistake in it ends this decision and nothing else."""
+        try:
+            return step()
+        except Exception as error:
+            log.warning("a flow failed while deciding", flow=self._call.flow.program.flow, step=self._call.step, error=type(error).__name__)
+            self._call.stop()
+            return []
+
+    def _decided(self, thing: Any) -> Decision | None:
+        """The decision that one order is; others are noted."""
+        match thing:
+            case Enqueue():
+                return self._placed(thing)
+            case do.HangUp() | do.SendMail():
+                return self._decision("SELF_SERVICE")
+            case do.Release():
+                return self._decision("RELEASE")
+            case do.StartAction() if self._does(self._call.step) != "lookup" and self._writes(thing.action):
+                return self._decision("SELF_SERVICE")
+            case do.StartAction():
+                self._asked = thing
+            case do.Play():
+                self._playing = thing.playback
+            case facts.StepLeft() if self._does(thing.step) == "lookup":
+                self._lookup_failed = thing.exit == "failed"
+        return None
+
+    def _does(self, step: str) -> str:
+        return str(self._call.flow.program.steps[step].do)
+
+    async def _next(self, wait: Wait) -> tuple[ev.Event, float]:
+        """What happens next, and when: the answer that is waited for, the end of the prompt, or the end of the wait."""
+        call, kinds, asked = self._call, wait.kinds, self._asked
+        if asked is not None and any(kind in kinds for kind in _ANSWERS):
+            self._asked = None
+            return await self._ask(asked), call.now
+        if self._playing and ev.PlaybackEnded in kinds:
+            playback, self._playing = self._playing, ""
+            return ev.PlaybackEnded(call.id, playback), call.now
+        return ev.TimerFired(call.id, f"wait {call.waits}"), max(call.deadline or call.now, call.now)
+
+    def _placed(self, order: Enqueue) -> Decision:
         skills = ",".join(f"{name}:{level}" for name, level in sorted(order.skills.items()))
-        return {"CW_STATUS": "QUEUE", "CW_QUEUE": order.queue, "CW_SKILLS": skills, "CW_PRIORITY": int(credit), **_who(call)}
+        place = {"CW_QUEUE": order.queue, "CW_SKILLS": skills, "CW_PRIORITY": int(self._book.queues[order.queue].credit(order.place))}
+        decision = self._decision("LOOKUP_FAILED" if self._lookup_failed else "QUEUE") | place
+        return decision | {"CW_REFERENCE": decision["CW_REFERENCE"] or order.attach.get("reference", "")}
 
-
-def _who(call: Call) -> dict[str, Any]:
-    found = bool(call.vars.get("contact.found"))
-    names = {"CW_CONTACT": "contact.id", "CW_REFERENCE": "contact.reference", "CW_TIER": "contact.tier"}
-    return {key: str(call.vars.get(name, "")) if found else "" for key, name in names.items()}
+    def _decision(self, status: str) -> Decision:
+        known, found = self._call.vars, bool(self._call.vars.get("contact.found"))
+        names = {"CW_CONTACT": "contact.id", "CW_REFERENCE": "contact.reference", "CW_TIER": "contact.tier"}
+        return {**NOTHING, "CW_STATUS": status, **{key: str(known.get(name, "")) if found else "" for key, name in names.items()}}

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ PATIENCE = 1.0
 BLIND = 10.0
 TURN = 512
 """Events handled before a commit, at most."""
+COMMIT_EDGES = tuple(round(0.00025 * 1.25**n, 6) for n in range(40))
+"""Upper edges, in seconds, of the classes that commits are counted in by how long they took; one class more has the rest."""
 
 
 class Adapter(Protocol):
@@ -125,6 +128,7 @@ class Engine:
         self.adapters: list[Adapter] = []
         self.listeners: list[Listener] = []
         self.stats = {"events": 0, "commits": 0, "commit_seconds": 0.0, "worst_commit": 0.0, "held_back": 0}
+        self.commit_times = [0] * (len(COMMIT_EDGES) + 1)
         self.storage_trouble = ""
         self._inbox: deque[Arrival] = deque()
         self._wake = asyncio.Event()
@@ -319,7 +323,7 @@ class Engine:
         for call_id, call in touched.calls.items():
             pending.batch.live[call_id] = None if call is None else dump_call(self.center, call)
         pending.batch.history.extend(history_row(call) for call in touched.ended)
-        for agent in self.center.acd.changed():
+        for agent in touched.agents:
             pending.batch.agents[agent] = dump_agent(self.center, agent)
 
     async def _commit(self, pending: Pending) -> Pending:
@@ -342,6 +346,7 @@ class Engine:
         spent = time.monotonic() - began
         self.stats["commits"] += 1
         self.stats["commit_seconds"] += spent
+        self.commit_times[bisect_left(COMMIT_EDGES, spent)] += 1
         self.stats["worst_commit"] = max(self.stats["worst_commit"], spent)
         await self._prove_lease()
         self._store_is_back(written)

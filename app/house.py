@@ -15,8 +15,8 @@ from app.api.backend import Refused, StorageBusy
 from app.core import commands, facts
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import OFFERED, QUEUED, TALKING, Call
-from app.core.events import DigitPressed, Event
-from app.engine import Engine
+from app.core.events import DigitPressed, Event, LegRinging
+from app.engine import COMMIT_EDGES, Engine
 from app.store import Forgotten
 
 PATIENCE = 5.0
@@ -88,9 +88,11 @@ class House:
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         rows = await self._engine.store.ended_calls(limit, before)
-        return [
-            {**row, "id": row["call"], "state": "ended", "ani": row["ani"] or "", "dnis": row["dnis"] or ""} for row in map(_said, rows)
-        ]
+        return [_ended(row) for row in rows]
+
+    async def ended_call(self, call: str) -> dict[str, Any] | None:
+        row = await self._engine.store.ended_call(call)
+        return None if row is None else _ended(row)
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         try:
@@ -125,9 +127,15 @@ class House:
         call = self._engine.center.calls.get(work["interaction"])
         if call is None or call.offer is None or call.offer.agent != agent:
             return None
-        until = self._engine.center.timers.of(call.id).get("wrap_up")
-        card = self._card(call)
-        return {"phase": work["state"], "call": call.id, "offer": call.offer.id, "card": card, "since": work["since"], "until": until}
+        return {
+            "phase": work["state"],
+            "call": call.id,
+            "offer": call.offer.id,
+            "card": self._card(call),
+            "ringing": call.offer.ringing and work["state"] == "offered",
+            "since": work["since"],
+            "until": self._engine.center.timers.of(call.id).get("wrap_up"),
+        }
 
     def _card(self, call: Call) -> dict[str, Any]:
         card = self._engine.center.card(call)
@@ -172,6 +180,11 @@ class House:
         needed = ("store", "asterisk", "shutdown")
         return {"ready": all(parts[name]["ok"] for name in needed if name in parts), "parts": parts}
 
+    def stats(self) -> Mapping[str, Any]:
+        stats, edges = self._engine.stats, (*COMMIT_EDGES, float("inf"))
+        times = list(zip(edges, self._engine.commit_times, strict=True))
+        return {"events": stats["events"], "commit_seconds": stats["commit_seconds"], "commit_times": times}
+
     # ---- what happens --------------------------------------------------------------------------------------------------
 
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
@@ -213,6 +226,15 @@ class House:
                 self._tell(agent, {**hand, "type": kind})
             self._tell(agent, {"type": "state", "agent": state})
             self._tell(None, {"type": "agent", "agent": {**state, "hand": None}})
+        for _, event, _ in happened:
+            if isinstance(event, LegRinging):
+                self._rings(event)
+
+    def _rings(self, event: LegRinging) -> None:
+        """The agent's phone rings; a leg of an offer that is over by now is nobody's business."""
+        call = self._engine.center.calls.get(event.call)
+        if call is not None and call.offer is not None and call.offer.leg == event.leg and not call.offer.answered:
+            self._tell(call.offer.agent, {"type": "ringing", "call": call.id, "offer": call.offer.id})
 
     def _tell(self, agent: str | None, message: dict[str, Any]) -> None:
         for queue, reader in list(self._readers.items()):
@@ -232,8 +254,9 @@ def _part(health: Any) -> dict[str, Any]:
     return {"ok": bool(told.get("ok")), "why": str(told.get("why", ""))}
 
 
-def _said(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if value is not None} | {"ani": row.get("ani"), "dnis": row.get("dnis")}
+def _ended(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the history as the API tells it; of a forgotten call nothing is said that was forgotten."""
+    return {key: value for key, value in row.items() if value is not None} | {"id": row["call"], "state": "ended"}
 
 
 def _entry(record: list[Any]) -> dict[str, Any]:

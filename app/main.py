@@ -192,12 +192,12 @@ class Application:
             loop.add_signal_handler(number, asked, number.name)
 
     async def _closing(self, engine: Engine, turning: asyncio.Task[None], house: House) -> None:
-        """Wait for a signal, then climb down: stop taking, let calls finish, leave the rest to the next process."""
+        """Wait for a signal, then climb down: stop taking, let callers finish, leave the rest (and wrap-up) to the next process."""
         await self.stopping.wait()
         engine.center.admitting = False
         log.info("shutting down", calls=len(engine.center.calls), seconds=self.settings.drain_seconds)
         until = asyncio.get_running_loop().time() + self.settings.drain_seconds
-        while engine.center.calls and asyncio.get_running_loop().time() < until and not self.hurry.is_set():
+        while engine.center.live_calls() and asyncio.get_running_loop().time() < until and not self.hurry.is_set():
             try:
                 await asyncio.wait_for(self.hurry.wait(), 0.2)
             except TimeoutError:

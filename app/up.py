@@ -169,6 +169,7 @@ class Installation:
         p, python = self.ports, sys.executable
         crm: tuple[str, ...] = (python, "-m", "crm", "--host", "127.0.0.1", "--port", str(p.crm), "--database", str(self.state / "crm.db"))
         crm += ("--token-file", str(self.state / "crm.token"), "--seed", "demo") + (("--faults",) if self.faults else ())
+        crm += tuple(f"--framed-by=http://{host}:{p.api}" for host in ("127.0.0.1", "localhost"))
         catcher = (python, "-m", "app.channels.catcher", "--smtp", f"127.0.0.1:{p.smtp}", "--http", f"127.0.0.1:{p.mail}")
         crm_url, mail_url, api_url = (f"http://127.0.0.1:{port}" for port in (p.crm, p.mail, p.api))
         return (
@@ -354,8 +355,8 @@ def _private(path: Path, text: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, but compiled modules are kept: a process that is started again must be there at once."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """Ours, but the settings file says where the state is, and compiled modules are kept: who starts again must be there at once."""
+    return {name: value for name, value in os.environ.items() if name not in ("CALLWRIGHT_STATE", "PYTHONDONTWRITEBYTECODE")}
 
 
 def _started(pid: int) -> int:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -17,6 +18,8 @@ import structlog
 from crm.database import DatabaseRefused
 from crm.service import Options, serve
 
+DESK = ("http://127.0.0.1:8080", "http://localhost:8080")
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", re.ASCII)
 MIN_TOKEN = 16
 EX_CONFIG = 78
 
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--database", type=Path, required=True, help="SQLite file; made when it is not there")
     parser.add_argument("--token-file", type=Path, help="file with the API token; without it the token is taken from CRM_TOKEN")
     parser.add_argument("--public-url", help="what links to this service begin with (the address it listens on)")
+    parser.add_argument("--framed-by", action="append", metavar="ORIGIN", help="origin whose pages may show records, such as the desk's")
     parser.add_argument("--region", default="DE", help="country whose national numbers are understood (%(default)s)")
     parser.add_argument("--seed", choices=["demo"], help="add the demo records that are missing")
     parser.add_argument("--faults", action="store_true", help="for tests: let POST /faults make the service misbehave")
@@ -79,9 +83,16 @@ def _options(given: argparse.Namespace) -> Options:
         token=_token(given.token_file),
         region=given.region,
         public_url=given.public_url.rstrip("/") if given.public_url else None,
+        framed_by=tuple(map(_origin, given.framed_by or DESK)),
         seed_demo=given.seed == "demo",
         faults=given.faults,
     )
+
+
+def _origin(text: str) -> str:
+    if not ORIGIN.fullmatch(text):
+        raise BadOptions(f"--framed-by {text}: not an origin like http://127.0.0.1:8080")
+    return text
 
 
 def _is_loopback(host: str) -> bool:

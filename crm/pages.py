@@ -2,7 +2,7 @@
 
 A record page opens with the key in its address (made for that record alone) or with the API's token; anything else is the same
 "not found" as an unknown id, so that ids cannot be tried out. There is no script on any page, everything is escaped, addresses
-are not passed on to other sites, and the record page may be framed by pages of this machine only (the agent's desk).
+are not passed on to other sites, and the record page may be framed by the pages of named origins only (the agent's desk).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crm.web import Guard
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors "
-FRAMED = "'self' http://127.0.0.1:* http://localhost:*"
+NOBODY = "'none'"
 TIMELINE = 20
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
@@ -60,8 +60,9 @@ def duration(seconds: float | None) -> str:
 class Pages:
     """The handlers of the pages."""
 
-    def __init__(self, records: Records, guard: Guard) -> None:
+    def __init__(self, records: Records, guard: Guard, framed_by: tuple[str, ...] = ()) -> None:
         self._records, self._guard = records, guard
+        self._framed_by = " ".join(framed_by) or NOBODY
         self._templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
         self._templates.filters.update(day=day, moment=moment, duration=duration)
         self._templates.globals["money"] = money
@@ -84,7 +85,7 @@ class Pages:
         given = request.query.get("key", "").encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(given, key.encode()) and not self._guard.admits(request):
             raise NoSuchRecord(contact_id)
-        return self._page("record.html", frames=FRAMED, embed=request.query.get("embed") == "1", **await self._whole(contact_id))
+        return self._page("record.html", frames=self._framed_by, embed=request.query.get("embed") == "1", **await self._whole(contact_id))
 
     async def track(self, request: web.Request) -> web.Response:
         """Show the present state of the order that an unguessable link leads to."""
@@ -103,7 +104,7 @@ class Pages:
             "steps": STEPS,
         }
 
-    def _page(self, template: str, status: int = 200, frames: str = "'none'", **values: Any) -> web.Response:
+    def _page(self, template: str, status: int = 200, frames: str = NOBODY, **values: Any) -> web.Response:
         headers = {
             "Content-Security-Policy": POLICY + frames,
             "Referrer-Policy": "no-referrer",

@@ -28,7 +28,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the service is started; `public_url` is what links begin with (None: the address it listens on)."""
+    """How the service is started.
+
+    `public_url` is what links begin with (None: the address it listens on); `framed_by` are the origins whose pages may show records.
+    """
 
     host: str
     port: int
@@ -36,6 +39,7 @@ class Options:
     token: str
     region: str = "DE"
     public_url: str | None = None
+    framed_by: tuple[str, ...] = ()
     seed_demo: bool = False
     faults: bool = False
 
@@ -75,7 +79,7 @@ async def _run(
 def application(options: Options, records: Records) -> web.Application:
     """Return the application with its routes."""
     guard = Guard(options.token)
-    pages = Pages(records, guard)
+    pages = Pages(records, guard, options.framed_by)
     faults = Faults() if options.faults else None
     middlewares = [problems, pages.failures()]
     app = web.Application(middlewares=[faults.middleware(), *middlewares] if faults else middlewares, client_max_size=MAX_BODY)

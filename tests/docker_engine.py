@@ -152,9 +152,10 @@ def _own_engine() -> Iterator[dict[str, str]]:
 def _start(run: Path) -> subprocess.Popen[bytes]:
     places = ["--data-root", str(CACHE / "docker"), "--exec-root", str(run / "exec"), "--pidfile", str(run / "pid")]
     network = ["--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
+    alone = ["unshare", "--mount", "--propagation", "private", "setpriv", "--pdeathsig", "TERM"]  # its mounts go with it
     with open(run / "log", "wb") as log:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "dockerd", *places, *network, "--host", f"unix://{run}/sock"],
+            [*alone, "dockerd", *places, *network, "--host", f"unix://{run}/sock"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

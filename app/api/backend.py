@@ -32,6 +32,9 @@ class Backend(Protocol):
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         """Calls that have ended, newest first."""
 
+    async def ended_call(self, call: str) -> dict[str, Any] | None:
+        """One call that has ended."""
+
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         """`{at, kind: event|fact|command, type, ...fields}` of a live or an ended call in order, digits masked; None when unknown."""
 
@@ -43,6 +46,9 @@ class Backend(Protocol):
 
     def health(self) -> Mapping[str, Any]:
         """`{"ready": bool, "parts": {name: {"ok": bool, "why": str}}}`; answered by the engine's own loop."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Since the start: `events` handled, `commit_seconds` in all, `commit_times` as (seconds at most, commits that took that long)."""
 
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
         """What happens from now on: for one agent's desk (offers, withdrawals, own state), or for everybody (None)."""

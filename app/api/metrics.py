@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.api.backend import Backend
@@ -65,7 +66,7 @@ class House(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Calls, agents, queues and health."""
+        """Calls, agents, queues, health, and what the engine has done."""
         yield _family("calls", "Live calls by state", ["state"], Tally((c["state"],) for c in self._backend.calls()))
         agents = self._backend.agents()
         yield _family("agents", "Agents by presence", ["presence"], Tally((a["presence"],) for a in agents))
@@ -77,6 +78,11 @@ class House(Collector):
         health = self._backend.health()
         yield _family("ready", "1 when calls can be taken", [], {(): int(health["ready"])})
         yield _family("part_ok", "1 when this part works", ["part"], {(name,): int(p["ok"]) for name, p in health["parts"].items()})
+        stats = self._backend.stats()
+        yield CounterMetricFamily("callwright_events", "Events handled", value=stats["events"])
+        counts = accumulate(count for _, count in stats["commit_times"])
+        buckets = [(repr(edge).replace("inf", "+Inf"), count) for (edge, _), count in zip(stats["commit_times"], counts, strict=True)]
+        yield HistogramMetricFamily("callwright_commit_seconds", "Commits by how long they took", buckets, stats["commit_seconds"])
 
 
 def _family(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:

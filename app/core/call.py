@@ -272,8 +272,9 @@ class Call:
         return self.asking
 
     def _more_time(self, now: float) -> None:
-        """A request that is asked again has time enough for an answer."""
-        if self.deadline is not None and self.ask_again() is not None:
+        """A request that is asked again has time enough for an answer, and a caller whose keys nobody took has time for more."""
+        typing = self.wait is not None and DigitPressed in self.wait.kinds
+        if self.deadline is not None and (typing or self.ask_again() is not None):
             self.deadline = max(self.deadline, now + REASK)
 
     def stop(self) -> None:

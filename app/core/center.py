@@ -74,6 +74,7 @@ class Touched:
     """What a turn changed and the store has to write: live calls, agents, calls that are over."""
 
     calls: dict[str, Call | None] = field(default_factory=dict)
+    agents: dict[str, None] = field(default_factory=dict)
     ended: list[Call] = field(default_factory=list)
 
 
@@ -161,6 +162,7 @@ class Center:
     def touched(self) -> Touched:
         """What changed since this was last asked."""
         touched, self._touched = self._touched, Touched()
+        touched.agents.update(dict.fromkeys(self.acd.changed()))
         return touched
 
     def live_calls(self) -> list[LiveCall]:
@@ -558,6 +560,7 @@ class Center:
             self.timers.set(f"agent:{event.agent}", "desk", now + DESK_GRACE)
 
     def _desk_stays_away(self, agent: str, now: float) -> None:
+        self._touched.agents[agent] = None
         for call in list(self.calls.values()):
             if call.phase == OFFERED and call.offer and call.offer.agent == agent:
                 if call.offer.leg:
@@ -750,4 +753,5 @@ def live_view(call: Call) -> LiveCall:
     legs = {}
     if call.offer and call.offer.leg and call.phase in (OFFERED, TALKING):
         legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
-    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, (call.playing,) if call.playing else ())
+    playing = (call.playing,) if call.playing and not call.leaving else ()
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing)

@@ -29,10 +29,10 @@ class FlowBegan(Fact):
 
 @dataclass(frozen=True, slots=True)
 class StepEntered(Fact):
-    """The flow entered a step; `n` counts the steps of this call."""
+    """The flow entered a step, which `does` this kind of thing; `n` counts the steps of this call."""
 
     step: str
-    kind: str
+    does: str
     n: int
 
 

@@ -149,9 +149,10 @@ class Pbx:
             self._do(CARRY[type(command)], caller, command)
 
     def health(self) -> dict[str, Any]:
-        """The line, and what was ignored on it: plain values."""
+        """The line, and what was ignored on it: plain values. `ok` is `up`, and that what a call needs to ask can be asked."""
         line = self.link.health()
         return {
+            "ok": line.up and self._told_up and not line.probe,
             "up": line.up and self._told_up,
             "reason": line.reason or line.probe or ("" if self._told_up else "reconciling"),
             "silent": round(line.silent, 1),

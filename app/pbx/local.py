@@ -265,7 +265,7 @@ class LocalPbx:
             _include("extensions"),
             "[from-trunk]",
             "exten => _1XXX,1,Gosub(callwright-door,s,1(${EXTEN}))",
-            "exten => _20XX,1,Gosub(callwright-agi,s,1(${EXTEN}))",
+            "exten => _20XX,1,Gosub(callwright-agi,s,1(${EXTEN},1${EXTEN:1}))",
             "[from-internal]",
             "include => from-trunk",
         )

@@ -47,6 +47,7 @@ _PRUNED_AT_ONCE = 100
 _CLEAR_TEXTS = ("flow", "version", "process", "queue", "agent", "outcome", "disposition", "uniqueid", "linkedid")
 _CLEAR_SECONDS = ("arrived", "answered", "connected", "ended", "waited", "talked", "wrap_up")
 _FACTS = frozenset({"call", "cause", *_CLEAR_TEXTS, *_CLEAR_SECONDS, *PERSONAL})
+_HISTORY = select(history, call_keys.c.wrapped, call_keys.c.call.label("keyed")).outerjoin(call_keys, call_keys.c.call == history.c.call)
 
 
 class Store:
@@ -259,9 +260,7 @@ class Store:
 
         Of a forgotten call `ani`, `dnis`, `remarks` and `contact` are None, and `forgotten` is True.
         """
-        query = select(history, call_keys.c.wrapped, call_keys.c.call.label("keyed")).outerjoin(
-            call_keys, call_keys.c.call == history.c.call
-        )
+        query = _HISTORY
         if before is not None:
             query = query.where(history.c.ended < before)
         if process is not None:
@@ -270,6 +269,11 @@ class Store:
             query.where(history.c.ended.is_not(None)).order_by(history.c.ended.desc(), history.c.call).limit(limit)
         )
         return [self._told(row._mapping) for row in rows]
+
+    async def ended_call(self, call: str) -> dict[str, Any] | None:
+        """One call that ended, as in `ended_calls`; None when there is none of that id."""
+        rows = await self._backend.rows(_HISTORY.where(history.c.call == call, history.c.ended.is_not(None)))
+        return self._told(rows[0]._mapping) if rows else None
 
     def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
         call = row["call"]

@@ -67,6 +67,9 @@ class House:
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         return [c for c in reversed(self._ended) if before is None or c["ended"] < before][:limit]
 
+    async def ended_call(self, call: str) -> dict[str, Any] | None:
+        return next((c for c in self._ended if c["id"] == call), None)
+
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         if call not in self._calls and all(c["id"] != call for c in self._ended):
             return None
@@ -82,6 +85,9 @@ class House:
 
     def health(self) -> dict[str, Any]:
         return {"ready": self.ready, "parts": {"asterisk": {"ok": self.ready, "why": "" if self.ready else "no link"}}}
+
+    def stats(self) -> dict[str, Any]:
+        return {"events": len(self.events), "commit_seconds": 0.003, "commit_times": [(0.001, 2), (0.002, 1), (float("inf"), 0)]}
 
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()

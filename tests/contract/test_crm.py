@@ -67,7 +67,8 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("crm") / "crm.db", "--seed", "demo", "--faults")
+    framed = ("--framed-by=http://desk.example:8080", "--framed-by=https://desk.example")
+    running = Service(tmp_path_factory.mktemp("crm") / "crm.db", "--seed", "demo", "--faults", *framed)
     yield running
     assert running.end() == 0
 
@@ -488,6 +489,13 @@ def assert_safe(page: aiohttp.ClientResponse, html: str) -> None:
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=|javascript:", html.replace("&lt;", ""), re.IGNORECASE)
 
 
+async def test_a_record_is_shown_in_pages_of_the_desk_and_nothing_else_in_any(service: Service, http: aiohttp.ClientSession) -> None:
+    anna = (await get(http, "contacts", phone=ANNA))["results"][0]
+    for path, framed_by in ((anna["record_url"], "http://desk.example:8080 https://desk.example"), (f"{service.url}/", "'none'")):
+        async with http.get(path) as page:
+            assert page.headers["Content-Security-Policy"].endswith(f"frame-ancestors {framed_by}")
+
+
 async def test_the_record_page_opens_with_the_address_from_the_lookup(service: Service, http: aiohttp.ClientSession) -> None:
     anna = (await get(http, "contacts", phone=ANNA))["results"][0]
     async with aiohttp.ClientSession() as bare:
@@ -725,6 +733,11 @@ def test_it_does_not_start_without_a_token(tmp_path: Path, refusal: Callable[...
     (tmp_path / "empty").write_text("\n")
     assert "is empty" in refusal(*named, "--token-file", str(tmp_path / "empty"))
     assert not database.exists()
+
+
+@pytest.mark.parametrize("origin", ["*", "http://127.0.0.1:*", "http://desk.example/", "desk.example", "http://a; script-src *", ""])
+def test_it_does_not_start_with_an_origin_that_is_none(tmp_path: Path, refusal: Callable[..., str], origin: str) -> None:
+    assert "not an origin" in refusal("--database", str(tmp_path / "crm.db"), f"--framed-by={origin}")
 
 
 def test_it_does_not_start_with_fault_doors_on_the_network(tmp_path: Path, refusal: Callable[..., str]) -> None:

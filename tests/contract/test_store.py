@@ -179,6 +179,8 @@ async def test_history_is_told_latest_first_by_page_and_by_process(store: Store)
     assert [c["call"] for c in await store.ended_calls(3, 102.0)] == ["c1", "c0"]
     assert [c["call"] for c in await store.ended_calls(9, None, "billing")] == ["c4", "c2", "c0"]
     assert (await store.ended_calls(1, None))[0] == {**calls[4], "forgotten": False}
+    assert await store.ended_call("c1") == {**calls[1], "forgotten": False}
+    assert await store.ended_call("c") is None
 
 
 async def test_a_call_is_written_again_after_its_wrap_up_by_a_process_that_never_saw_it(store_url: str, key_file: Path) -> None:

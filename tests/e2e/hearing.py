@@ -40,11 +40,12 @@ def all_audio(rtp: Rtp) -> np.ndarray:
 def has_heard(rtp: Rtp, text: str, sounds: Path, language: str = "en") -> float:
     """How well the worst second of a spoken text was heard; the text's recording is the one that was played.
 
-    Second by second, since one packet that is lost or late shifts all that follows.
+    Second by second, since one packet that is lost or late shifts all that follows; without the last frames, which a hang-up cuts.
     """
     prompt = prompt_audio(asyncio.run(Speech(Espeak(), sounds).render(text, language)))
     heard = all_audio(rtp)
     if len(heard) < RATE:
         return 0.0
+    prompt = prompt[: -RATE // 8]
     seconds = [prompt[at : at + RATE] for at in range(0, len(prompt) - RATE // 2, RATE)]
     return min(likeness(heard, each) for each in seconds)

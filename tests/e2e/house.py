@@ -175,6 +175,9 @@ class LiveHouse:
         with Caller(self.installation.ports.sip, dial, number=number, **how) as phone:
             found = until(lambda: [row for row in self.calls() if row["id"] not in before], 10, "the call to arrive")
             yield Visit(phone, found[-1]["id"], number)  # type: ignore[index]
+            if not any(phone.heard_of(end) for end in ("released", "hungup", "cancelled", "refused")):
+                phone.hang_up()
+                until(lambda: phone.heard_of("hungup") or phone.heard_of("released"), 5, "the caller's phone to hang up")
 
     def reaches(self, visit: Visit, step: str, within: float = 25.0) -> None:
         """Wait until the call is at a step."""

@@ -120,7 +120,6 @@ def test_nobody_signed_in_is_said_and_the_fallback_takes_the_caller(house: LiveH
         assert house.over(visit.call)["outcome"] == "released"
         until(lambda: visit.phone.rtp.hears_anything(), 10, "the fallback")
         assert visit.phone.heard_of("released") == []
-        visit.phone.hang_up()
 
 
 @pytest.mark.parametrize("mode", ["slow", "down", "html"])
@@ -160,6 +159,7 @@ def test_caller_hangs_up_at_every_step(house: LiveHouse, step: str) -> None:
                     agent.wait_for("invite")
                 if step != "ringing":
                     visit.phone.hang_up()
+                    visit.phone.wait_for("hungup")
                 row = house.over(visit.call)
                 expected = {"waiting": "abandoned", "offered": "abandoned", "talking": "answered"}.get(step, "hung_up")
                 assert row["outcome"] == expected

@@ -32,7 +32,8 @@ def test_calls_are_told_line_by_line_and_took_the_way_they_should(house: LiveHou
     late, mail = done.stdout.split("mail  a customer")
     assert told(late)[:8] == ["arrived", "recognised", "picked up", "queued", "music", "offered", "popped", "dialled"]
     assert told(late)[8:] == ["rang", "answered", "talked", "hung up", "ended"]
-    assert told(mail)[-6:] == ["mailing", "music", "mailed", "played", "hung up", "ended"]
+    without_music = [word for word in told(mail) if word != "music"]  # whether the caller needs any depends on how fast the mail goes
+    assert without_music[-5:] == ["mailing", "mailed", "played", "hung up", "ended"]
     assert "2 of 2 calls took the way they should" in done.stdout
     assert "+49305550001" not in done.stdout
     assert {agent["presence"] for agent in house.api("/v1/agents")["agents"]} == {"signed_out"}

@@ -10,6 +10,7 @@ could not even be tried. Agents are signed in for a scenario and out afterwards,
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -331,7 +332,8 @@ def ready(running: Running, state: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 when a call went wrong, 2 when none could be placed."""
     parser = argparse.ArgumentParser(prog="make call", description="Real calls to the running demo, told line by line.")
-    parser.add_argument("--state", type=Path, default=Path("build/up"), help="the state directory of the installation")
+    state = Path(os.environ.get("CALLWRIGHT_STATE", "build/up"))
+    parser.add_argument("--state", type=Path, default=state, help="the state directory of the installation")
     parser.add_argument("--list", action="store_true", help="the scenarios, and nothing else")
     parser.add_argument("scenario", nargs="*", help="which calls; all of them unless said")
     asked = parser.parse_args(argv)

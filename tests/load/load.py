@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import signal
 import sys
@@ -363,9 +364,16 @@ def asked(argv: Sequence[str] | None) -> tuple[Plan, Path]:
     return plan, given.out
 
 
+def forget_settings() -> None:
+    """Settings in the environment are for another installation, and would win over those of ours: only where Asterisk is stays."""
+    for name in [name for name in os.environ if name.startswith("CALLWRIGHT_") and name != "CALLWRIGHT_PBX_ROOT"]:
+        del os.environ[name]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status."""
     plan, results = asked(argv)
+    forget_settings()
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
     out.print(f"[bold]{plan.calls} calls, {plan.rate:g} a second, flow {plan.flow}[/bold]")
     folder = Path(tempfile.mkdtemp(prefix="callwright-load-"))

@@ -78,12 +78,13 @@ class Sim:
         for thing in out:
             if isinstance(thing, facts.Fact):
                 self.journal.setdefault(thing.call, []).append((self.now, unpack(pack(thing))))
-        for call_id, call in self.center.touched().calls.items():
+        touched = self.center.touched()
+        for call_id, call in touched.calls.items():
             if call is None:
                 self.live.pop(call_id, None)
             else:
                 self.live[call_id] = json.loads(json.dumps(dump_call(self.center, call)))
-        for agent in self.center.acd.changed():
+        for agent in touched.agents:
             self.agents[agent] = json.loads(json.dumps(dump_agent(self.center, agent)))
 
     def wait(self, seconds: float) -> None:

@@ -451,6 +451,8 @@ class CentreMachine(RuleBasedStateMachine):
         stale = isinstance(event, ev.LegRinging | ev.LegAnswered | ev.LegEnded | ev.PlaybackEnded | ev.ActionSucceeded | ev.MailSent)
         if isinstance(event, ev.LegAnswered) and event.leg in self.lines[event.call].legs:
             return
+        if isinstance(event, ev.CallArrived) and event.call in self.ended:
+            return
         if stale or isinstance(event, ev.CallerLeft | ev.CallArrived | ev.DeskAcknowledged | ev.TimerFired | ev.CommandRefused):
             self.happen(event)
 

@@ -1,0 +1,93 @@
+"""What a fault case is, and what they all use: the application started with a failpoint, ended, waited for, and looked at afterwards.
+
+A case is a name (`A1/play/after_persist`) and a function of a running installation. It raises where a promise was broken, and gives what
+it measured. The tests run some of the cases, `python -m tests.faults.run` all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.failpoints import VARIABLE
+from tests.e2e.house import LiveHouse
+from tests.phones import until
+
+QUIET_SECONDS = 3.0
+"""Within which every call is under control again on a machine that does nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One fault, and how it is tried."""
+
+    name: str
+    run: Callable[[LiveHouse], dict[str, Any]]
+
+
+def start(house: LiveHouse, **environment: str) -> float:
+    """Start the application with these variables and wait until it is ready; the wall time at which its process was started."""
+    part = next(part for part in house.installation.parts() if part.name == "application")
+    began = time.time()
+    house.installation.start(replace(part, env=environment), house.say.append)
+    return began
+
+
+def start_armed(house: LiveHouse, failpoint: str) -> None:
+    """Replace the running application by one that dies at a failpoint."""
+    if house.installation.pid("application") is not None:
+        house.kill()
+    start(house, **{VARIABLE: failpoint})
+
+
+def dies(house: LiveHouse, within: float = 40.0) -> None:
+    """Wait until the application has died."""
+    until(lambda: house.installation.pid("application") is None, within, "the failpoint to be passed")
+
+
+def insist(attempt: Callable[[], Any], within: float = 20.0) -> Any:
+    """Ask again until the application answers: it may be dead just now, or die while it is asked."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return attempt()
+        except OSError:
+            assert time.monotonic() < deadline, f"the application does not answer for {within} s"
+        time.sleep(0.05)
+
+
+def exit_code(pid: int, within: float) -> int:
+    """Wait for the end of a process that was started from here; its exit status, negative for a signal."""
+    ended = until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), within, f"process {pid} to end")
+    assert isinstance(ended, os.waitid_result)
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal to one process of ours."""
+    os.kill(pid, number)
+
+
+def patience() -> float:
+    """How many times slower than a quiet machine this one may be just now."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) * 2
+
+
+def found_after(house: LiveHouse, calls: Iterable[str], began: float) -> list[float]:
+    """Seconds from the start of the process until each of these calls was under control again."""
+    seconds = []
+    for call in calls:
+        found = [entry["at"] for entry in house.timeline(call) if entry["type"] in ("CallFound", "CallArrived") and entry["at"] >= began]
+        seconds += [found[0] - began] if found else []
+    return sorted(seconds)
+
+
+def under_control_soon(seconds: list[float]) -> float:
+    """The 99th percentile, which may not be more than promised, on a machine as busy as this one."""
+    p99 = seconds[max(0, round(len(seconds) * 0.99) - 1)]
+    assert p99 < QUIET_SECONDS * patience(), f"under control after {p99:.1f} s"
+    return round(p99, 2)

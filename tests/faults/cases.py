@@ -1,0 +1,8 @@
+"""All fault cases."""
+
+from __future__ import annotations
+
+from tests.faults import away, crowd, ends, kill_points
+from tests.faults.case import Case
+
+CASES: list[Case] = [*kill_points.CASES, *crowd.CASES, *away.CASES, *ends.CASES]

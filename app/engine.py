@@ -36,7 +36,7 @@ from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
 from app.core.record import TYPES, pack, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
-from app.store import TTL, Batch, LeaseLost, Store, StoreError
+from app.store import TTL, Batch, LeaseLost, Store, StoreClash, StoreError
 from app.store.lease import clock as lease_clock
 
 log = structlog.get_logger()
@@ -338,6 +338,8 @@ class Engine:
         except LeaseLost as error:
             raise LeaseGone(str(error)) from None
         except StoreError as error:
+            if isinstance(error, StoreClash):
+                await self.keep_lease()
             self._store_is_away(pending, str(error))
             return pending
         if written is None:

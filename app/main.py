@@ -118,7 +118,7 @@ class Application:
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        parts = [pbx.run(), _renewing(engine)] + ([ami.run(), _returning(ami, pbx)] if ami else [])
+        parts = [pbx.run(), _renewing(engine)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
@@ -247,11 +247,11 @@ async def _renewing(engine: Engine) -> None:
         await engine.keep_lease()
 
 
-async def _returning(ami: Ami, pbx: Pbx) -> None:
+async def _returning(ami: Ami, pbx: Pbx, engine: Engine) -> None:
     """Bring callers who went to the fallback while we were away back to their place, once we can serve them again."""
     while True:
         await asyncio.sleep(RETURN_EVERY)
-        if not (pbx.health()["up"] and ami.health()["ok"]):
+        if not (pbx.health()["up"] and ami.health()["ok"] and engine.center.has_room()):
             continue
         try:
             waiting = await ami.waiting_in_fallback()
@@ -259,6 +259,8 @@ async def _returning(ami: Ami, pbx: Pbx) -> None:
             log.warning("the fallback could not be looked into", reason=str(error) or type(error).__name__)
             continue
         for caller in waiting:
+            if not engine.center.has_room():
+                break
             try:
                 await ami.return_caller(caller["channel"])
             except Exception as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -235,20 +236,20 @@ def _bootstrapped(suite: str, script: str) -> Path:
     if kept.exists():
         return kept
     _install("debootstrap", "debootstrap")
-    tree, growing = CACHE / f"debian-{suite}.building", kept.with_suffix(".new")
-    shutil.rmtree(tree, ignore_errors=True)
-    private = ["unshare", "--mount", "--propagation", "private"]
-    steps = [
-        [*private, "debootstrap", "--variant=minbase", suite, str(tree), _mirror(), script],
-        ["chroot", str(tree), "apt-get", "clean"],
-        ["tar", "-C", str(tree), "--numeric-owner", "--exclude=./var/lib/apt/lists/*", "-cf", str(growing), "."],
-    ]
-    for argv in steps:
+    growing = kept.with_suffix(".new")
+    with tempfile.TemporaryDirectory(prefix="cw-base-") as tree:  # in memory: debootstrap waits for the disk most of the time
+        script_of = f"""
+            mount -t tmpfs -o size=1g,mode=755 base {tree}
+            debootstrap --variant=minbase {suite} {tree} {shlex.quote(_mirror())} {script}
+            chroot {tree} apt-get clean
+            echo force-unsafe-io > {tree}/etc/dpkg/dpkg.cfg.d/docker-apt-speedup
+            tar -C {tree} --numeric-owner --exclude=./var/lib/apt/lists/* -cf {growing} .
+        """
+        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script_of]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=400, check=False)
-        if done.returncode:
-            raise NoEngine(f"{argv[0]} of {suite} failed: {(done.stdout + done.stderr)[-300:]}")
+    if done.returncode:
+        raise NoEngine(f"debootstrap of {suite} failed: {(done.stdout + done.stderr)[-300:]}")
     growing.rename(kept)
-    shutil.rmtree(tree)
     return kept
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -358,7 +359,7 @@ class Phone:
         self.sipp.stop()
         self.rtp.close()
 
-    def __enter__(self) -> Phone:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -97,6 +97,7 @@ class Card(BaseModel):
     skills: dict[str, int] = Field(default_factory=dict)
     tier: str = ""
     caller: str = ""
+    name: str = Field(default="", description="the name that the caller's line gives; nobody has verified it")
     contact: Contact | None = None
     reference: str = ""
     waited: float = 0

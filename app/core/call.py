@@ -311,7 +311,7 @@ class Call:
             self.entry = self._state_at_entry()
             self.note(facts.StepEntered(self.id, step, node.do, self.steps))
             if isinstance(node, nodes.Release):
-                self._emit(commands.Release(self.id, node.context, commands.FOR_GOOD))
+                self._emit(commands.Release(self.id, node.context, commands.FOR_GOOD if node.for_good else {}))
                 return
             if isinstance(node, nodes.Hangup):
                 self._emit(commands.HangUp(self.id))

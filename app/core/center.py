@@ -55,7 +55,7 @@ class Book:
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        for compiled in (*self.flows.values(), NO_FLOW):
+        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM):
             if compiled.program.flow == flow and compiled.program.version == version:
                 return compiled
         return None
@@ -66,6 +66,12 @@ class Inconsistent(RuntimeError):
 
 
 NO_FLOW = compile_program(FALLBACK, {})
+NO_ROOM = compile_program(
+    Program.model_validate(
+        {"flow": "no-room", "start": "away", "on_error": "away", "steps": {"away": {"do": "release", "for_good": "false"}}},
+    ),
+    {},
+)
 """What a call runs for which there is no flow, or no room: back to the dialplan."""
 
 
@@ -159,6 +165,10 @@ class Center:
         found = self.timers.pop(now)
         return None if found is None else ev.TimerFired(*found)
 
+    def has_room(self) -> bool:
+        """Whether a call that arrives now is served here rather than by the fallback."""
+        return self.admitting and not self.store_away and len(self.calls) < self.book.max_calls
+
     def touched(self) -> Touched:
         """What changed since this was last asked."""
         touched, self._touched = self._touched, Touched()
@@ -192,8 +202,8 @@ class Center:
             self.ignored["arrived twice"] += 1
             return
         flow = self.book.flows.get(event.dnis, NO_FLOW)
-        if not self.admitting or self.store_away or len(self.calls) >= self.book.max_calls:
-            flow = NO_FLOW
+        if not self.has_room():
+            flow = NO_ROOM
         call = Call(event.call, event.channel, flow, event.ani, event.name, event.dnis, event.uniqueid, event.linkedid, arrived=now)
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
@@ -271,7 +281,7 @@ class Center:
             self._talk_over(call, "lost" if call.lost else "caller", now)
         elif waiting:
             self._leave_queue(call, now)
-        call.outcome = _outcome(call, waiting)
+        call.outcome = _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
         call.phase = OVER
@@ -736,10 +746,10 @@ def waiting_of(call: Call) -> Waiting:
     return Waiting(call.id, place.queue, place.skills, place.first, place.credit, refused=dict(place.refused))
 
 
-def _outcome(call: Call, waiting: bool) -> str:
+def _outcome(call: Call, waiting: bool, elsewhere: bool) -> str:
     if call.lost:
         return "lost_media_server"
-    if call.leaving == "release":
+    if call.leaving == "release" or elsewhere:
         return "released"
     if waiting:
         return "abandoned"

@@ -52,9 +52,10 @@ class CallArrived(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft(CallEvent):
-    """The caller's channel is no longer ours: hung up by either side, or continued in the dialplan. Comes once."""
+    """The caller's channel is no longer ours: hung up by either side, or (`elsewhere`) continued in the dialplan. Comes once."""
 
     cause: int = 16
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
     if here:
         out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
     elif live.caller:
-        out.append(events.CallerLeft(live.call, _lost_cause(found, NORMAL)))
+        out.append(events.CallerLeft(live.call, _lost_cause(found, NORMAL), elsewhere=channel is not None))
     if here and channel is not None:
         bridge = found.where.get(live.channel, "")
         members = found.bridges.get(bridge, ())

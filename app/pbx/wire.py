@@ -183,7 +183,7 @@ class Book:
         caller.playbacks.add(playback)
         self.playbacks[playback] = caller
 
-    def caller_left(self, caller: Caller, cause: int) -> list[events.Event]:
+    def caller_left(self, caller: Caller, cause: int, elsewhere: bool = False) -> list[events.Event]:
         """The caller is gone: one `CallerLeft`, and nothing more about the caller after it."""
         if caller.left:
             return []
@@ -193,7 +193,7 @@ class Book:
             self.playbacks.pop(playback, None)
         caller.playbacks.clear()
         caller.playing.clear()
-        return [events.CallerLeft(caller.call, caller.cause or cause or NORMAL)]
+        return [events.CallerLeft(caller.call, caller.cause or cause or NORMAL, elsewhere)]
 
     def leg_ended(self, leg: Leg, cause: int) -> list[events.Event]:
         """The leg is gone: one `LegEnded`."""
@@ -390,7 +390,7 @@ def _gone(book: Book, message: Json, cause: int) -> Sequence[events.Event]:
         return ()
     if isinstance(known, Leg):
         return book.leg_ended(known, cause)
-    out = book.caller_left(known, cause)
+    out = book.caller_left(known, cause, elsewhere=message["type"] == "StasisEnd" and not known.cause)
     known.gone = True
     del book.channels[ident]
     book.remember_end(ident, stamp)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,41 +15,17 @@ from playwright.async_api import Browser, Page, WebSocketRoute, async_playwright
 
 from app.core import events as ev
 from tests.contract.api_house import PIN, House, served, until
+from tests.e2e.browser import CHROMIUM, FLAGS, built_desk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-ROOT = Path(__file__).resolve().parents[2]
-DESK = ROOT / "app" / "desk"
 CALL = "c" * 32
 EVIL = '<img src=x onerror="window.pwned=1">'
 
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The desk as it is now: built, unless a build newer than every source is there."""
-    index = DESK / "dist" / "index.html"
-    sources = [*DESK.glob("src/*"), DESK / "index.html", DESK / "package-lock.json", ROOT / "app" / "api" / "models.py"]
-    if index.is_file() and index.stat().st_mtime > max(s.stat().st_mtime for s in sources if s.name != "api.gen.ts"):
-        return index.parent
-    openapi = tmp_path_factory.mktemp("openapi") / "openapi.json"
-    openapi.write_text(
-        subprocess.run([sys.executable, "-m", "app.api.openapi"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    )
-    npm = shutil.which("npm")
-    assert npm, "npm builds the desk"
-    if not (DESK / "node_modules" / ".package-lock.json").is_file():
-        subprocess.run([npm, "ci"], cwd=DESK, check=True, capture_output=True)
-    subprocess.run([npm, "run", "build"], cwd=DESK, check=True, capture_output=True, env={**os.environ, "OPENAPI": str(openapi)})
-    return index.parent
+    """The desk as it is now."""
+    return built_desk(tmp_path_factory.mktemp("desk"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

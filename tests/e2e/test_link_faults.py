@@ -59,7 +59,14 @@ def why_not(house: LiveHouse) -> str:
 
 def back(house: LiveHouse, proxy: TcpProxy, before: int, within: float = 10.0) -> None:
     """Wait for another event socket than the first `before`, and for what follows."""
-    until(lambda: proxy.sockets > before, within, "a new event socket")
+    until(
+        lambda: (
+            print(proxy.sockets, before, [(l.kind, l.opened, bytes(l.buffer[:30]), l.head[:200]) for l in proxy._links])
+            or proxy.sockets > before
+        ),
+        within,
+        "a new event socket",
+    )
     until_ready(house, within)
 
 

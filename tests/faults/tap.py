@@ -23,13 +23,12 @@ class Line:
 def _orders(piece: bytes) -> list[str]:
     if piece[:5].strip().isalpha():
         return [piece.split(b"\r\n")[0].decode(errors="replace")]
-    found = []
     while len(piece) >= 6:
         opcode, length = piece[0] & 0x0F, piece[1] & 0x7F
         if opcode < 8:
-            return [*found, f"a frame of data (opcode {opcode})"]
+            return [f"a frame of data (opcode {opcode})"]
         piece = piece[6 + length :]
-    return found
+    return []
 
 
 class Tap:

@@ -37,7 +37,7 @@ def test_a_caller_not_answered_yet_is_found_so() -> None:
 
 @pytest.mark.parametrize("channels", [{}, {CHANNEL: Found("Up", False)}])
 def test_a_caller_who_hung_up_or_was_let_go_has_left_once(channels: dict[str, Found]) -> None:
-    assert reconcile([call()], Snapshot(channels=channels)) == [ev.PbxBack(False), ev.CallerLeft(CALL, 16)]
+    assert reconcile([call()], Snapshot(channels=channels)) == [ev.PbxBack(False), ev.CallerLeft(CALL, 16, elsewhere=bool(channels))]
 
 
 def test_after_a_restart_every_call_is_closed_with_another_cause() -> None:

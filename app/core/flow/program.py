@@ -163,9 +163,10 @@ class Email(Step):
 
 
 class Release(Step):
-    """Give the call back to the dialplan. The flow ends here."""
+    """Give the call back to the dialplan. The flow ends here. Unless `for_good`, the caller is brought back when there is room."""
 
     do: Literal["release"]
+    for_good: bool = True
     context: Annotated[str, Field(pattern=r"^callwright-[a-z-]{1,40}$")] = "callwright-fallback"
 
 

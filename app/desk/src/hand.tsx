@@ -7,10 +7,12 @@ import { Skills } from "./desk";
 import { act, clock, shown, usable } from "./state";
 import { duration, plain } from "./words";
 
+/** The phone waits 150 ms for us; a page that is covered by another window is not painted at all. */
+const PAINT_MS = 60;
+
 export function HandPanel({ hand }: { hand: Hand }) {
-  // A layout effect runs when the card stands in the document, in background tabs too: only then is it shown.
   useLayoutEffect(() => {
-    if (hand.phase === "offered" && hand.offer !== "") shown(hand);
+    if (hand.phase === "offered" && hand.offer !== "") return painted(() => shown(hand));
   }, [hand.offer, hand.phase]);
   const { card } = hand;
   const reference = card.reference || card.contact?.reference;
@@ -33,6 +35,27 @@ export function HandPanel({ hand }: { hand: Hand }) {
       <Verbs hand={hand} />
     </section>
   );
+}
+
+/**
+ * Call back once what stands in the document by now has been painted; where nothing is painted (a tab in the background), at once or
+ * after a moment. Returns how to take it back.
+ */
+function painted(then: () => void): () => void {
+  if (document.visibilityState === "hidden") {
+    then();
+    return () => undefined;
+  }
+  let over = false;
+  const once = () => {
+    if (!over) then();
+    over = true;
+  };
+  requestAnimationFrame(() => setTimeout(once));
+  setTimeout(once, PAINT_MS);
+  return () => {
+    over = true;
+  };
 }
 
 function Phase({ hand }: { hand: Hand }) {
@@ -70,6 +93,11 @@ function Caller({ card }: { card: Card }) {
       <h2>{name || "Unknown caller"}</h2>
       {card.tier !== "" && <span class={`tier ${card.tier === "premium" ? "premium" : ""}`}>{plain(card.tier)}</span>}
       <p class="number">{card.caller || "Number withheld"}</p>
+      {name === "" && card.name !== "" && (
+        <p class="given">
+          Says to be <q>{card.name}</q>
+        </p>
+      )}
     </div>
   );
 }

@@ -1,6 +1,6 @@
 """The full call as a FastAGI script on panoramisk, as a user would write it; the queue is Asterisk's own.
 
-    python -m tests.load.benchmark.agi PORT CRM_ADDRESS
+python -m tests.load.benchmark.agi PORT CRM_ADDRESS
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A stand-in for a CRM that costs next to nothing: one fixed contact, whoever is asked for, over HTTP/1.1 with keep-alive.
 
-    python -m tests.load.benchmark.crm PORT
+python -m tests.load.benchmark.crm PORT
 """
 
 from __future__ import annotations

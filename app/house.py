@@ -115,6 +115,7 @@ class House:
             "name": state["name"],
             "presence": state["presence"],
             "reason": state["reason"],
+            "pending": state["pending"],
             "work": work["state"],
             "call": work["interaction"],
             "skills": dict(definition.skills),

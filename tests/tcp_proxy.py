@@ -157,9 +157,10 @@ class TcpProxy:
                 if b"\r\n\r\n" not in link.head:
                     return True
                 data = link.head
-                link.kind = WS if b"upgrade: websocket" in data.lower() else HTTP
                 link.server = socket.create_connection(("127.0.0.1", self.target), timeout=5)
                 link.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if link.kind != WS:  # a connection that has served plain requests may be upgraded later
+                link.kind = WS if b"upgrade: websocket" in data.lower() else HTTP
             self._send(link, UP, data)
             return True
         if link.kind == HTTP:

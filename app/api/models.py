@@ -128,6 +128,9 @@ class Agent(Answer):
     presence: str = Field(description="`signed_out`, `not_ready` or `ready`")
     work: str = Field(default="", description="`offered`, `connecting`, `talking`, `held`, `wrap_up` or empty")
     reason: str = ""
+    pending: str = Field(
+        default="", description="`not_ready` or `sign_out`: what takes effect when the work in hand is done; `ready` takes it back"
+    )
     call: str = ""
     skills: dict[str, int] = Field(default_factory=dict)
     phone: str = Field(default="", description="`reachable`, `in_use` or `unreachable`")

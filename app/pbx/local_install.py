@@ -29,7 +29,6 @@ FLOOR = (22, 10, 1)
 DEFAULT_ROOT = Path("/var/cache/callwright/asterisk")
 SUITES = ("forky", "sid")  # bookworm and trixie have no Asterisk
 PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en")
-FALLBACK_MIRROR = "http://deb.debian.org/debian"
 MARKER = "callwright-complete"
 USER_ID = 61733  # in systemd's range for dynamic users: no account of the machine has it
 _PROGRESS_SECONDS = 10.0
@@ -273,7 +272,7 @@ def _run(argv: Sequence[str], say: Say, environment: Mapping[str, str] | None = 
 
 
 def _mirror() -> str:
-    """The Debian mirror that this machine's own apt uses."""
+    """The Debian mirror that this machine's own apt uses; raises `InstallError` when it uses none."""
     folder = Path("/etc/apt")
     for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
         if path.suffix not in {".list", ".sources"} or not path.is_file():
@@ -284,7 +283,7 @@ def _mirror() -> str:
                 resolved = _resolved(uri)
                 if resolved:
                     return resolved
-    return FALLBACK_MIRROR
+    raise InstallError("apt on this machine names no Debian mirror to take Asterisk from; install asterisk 22.10.1 or newer yourself")
 
 
 def _one_line_sources(text: str) -> Iterator[tuple[str, str]]:

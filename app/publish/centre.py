@@ -16,8 +16,11 @@ from app.core.acd import AgentDef, QueueDef, Relax
 from app.core.center import Book
 from app.core.flow.compiled import BadProgram, Compiled, compile_program
 from app.core.flow.program import Program
+from app.core.flow.steps import STEPS
+from app.core.flow.words import unknown
 from app.publish.yamlfile import Document, Place, YamlError, read_yaml
 
+KINDS = (*STEPS, "release", "hangup")
 Level = Annotated[int, Field(ge=1, le=10)]
 Seconds = Annotated[float, Field(gt=0, le=14_400)]
 AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
@@ -76,27 +79,56 @@ class CentreFile(Part):
 
 def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
     """What the project's files say. `outputs`: for each action the CEL types of its attributes. Raises `ProjectError`."""
-    centre = load_centre(project)
+    try:
+        centre = load_centre(project)
+    except ProjectError as error:
+        names = _queue_names(project)
+        raise ProjectError([*error.problems, *(_load_flows(project, outputs, names)[1] if names else ())]) from None
     queues = {
         name: QueueDef(name, q.title, q.music, q.ring, q.wrap_up, q.max_wait, tuple(Relax(r.after, r.skill, r.level) for r in q.relax))
         for name, q in centre.queues.items()
     }
     agents = {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
+    flows, problems = _load_flows(project, outputs, queues)
+    if problems:
+        raise ProjectError(problems)
+    return Book(flows, queues, agents)
+
+
+def _load_flows(
+    project: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object]
+) -> tuple[dict[str, Compiled], list[str]]:
+    """The flow of each number, and everything that is wrong with any of them."""
     problems: list[str] = []
     flows: dict[str, Compiled] = {}
+    files: dict[str, Path] = {}
     for path in sorted((project / "flows").glob("*.yaml")):
         try:
             compiled = load_flow(path, outputs, queues)
         except ProjectError as error:
             problems += error.problems
             continue
-        for number in compiled.program.dnis:
-            if number in flows:
-                problems.append(f"{path}: the number {number} belongs to flow {flows[number].program.flow!r} already")
+        name, document = compiled.program.flow, _read(path)
+        if name in files:
+            problems.append(f"{path}:{document.line(('flow',))}: flow: there is a flow {name!r} already ({files[name]})")
+        for i, number in enumerate(compiled.program.dnis):
+            owner = flows[number].program.flow if number in flows else ""
+            if owner:
+                taken = f"the number {number} belongs to flow {owner!r} ({files[owner]}) already"
+                problems.append(f"{path}:{document.line(('dnis', i))}: dnis.{i}: {taken}")
             flows[number] = compiled
-    if problems:
-        raise ProjectError(problems)
-    return Book(flows, queues, agents)
+        files.setdefault(name, path)
+    return flows, problems
+
+
+def _queue_names(project: Path) -> dict[str, None]:
+    """The queues that a centre file names, whatever else is wrong with it."""
+    try:
+        content = read_yaml(project / "centre.yaml").content
+    except (YamlError, OSError):
+        return {}
+    queues = content.get("queues") if isinstance(content, dict) else None
+    return dict.fromkeys(queues) if isinstance(queues, dict) else {}
 
 
 def load_centre(project: Path) -> CentreFile:
@@ -105,9 +137,9 @@ def load_centre(project: Path) -> CentreFile:
     document = _read(path)
     centre: CentreFile = _validated(path, document, CentreFile, document.content)
     problems = [
-        f"{path}:{document.line(('agents', id_, 'queues'))}: agents.{id_}.queues: there is no queue {queue!r}"
+        f"{path}:{document.line(('agents', id_, 'queues', i))}: agents.{id_}.queues.{i}: {unknown('queue', queue, centre.queues)}"
         for id_, agent in centre.agents.items()
-        for queue in agent.queues
+        for i, queue in enumerate(agent.queues)
         if queue not in centre.queues
     ]
     if problems:
@@ -127,7 +159,7 @@ def load_flow(path: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapp
     try:
         return compile_program(program, queues)
     except BadProgram as error:
-        raise ProjectError([f"{path}:{document.line(where)}: {'.'.join(where)}: {what}" for where, what in error.problems]) from None
+        raise ProjectError([_told(path, document, where, what) for where, what in error.problems]) from None
 
 
 def _asked(content: Mapping[str, Any]) -> set[str]:
@@ -153,20 +185,32 @@ def _validated(path: Path, document: Document, model: type[Any], content: Any) -
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = []
-        for mistake in error.errors():
-            place = _place(document, mistake["loc"])
-            found = mistake.get("input")
-            shown = f" (found {found!r})" if isinstance(found, str | int | float) else ""
-            where = ".".join(map(str, place))
-            problems.append(f"{path}:{document.line(place)}: {where}: {mistake['msg'].removeprefix('Value error, ')}{shown}")
-        raise ProjectError(problems) from None
+        raise ProjectError([_mistake(path, document, dict(mistake)) for mistake in error.errors()]) from None
 
 
-def _place(document: Document, loc: tuple[str | int, ...]) -> Place:
-    """A validation error's location without the names of model variants that the file does not have."""
-    place: Place = ()
-    for i, part in enumerate(loc):
-        if (*place, part) in document.lines or i == len(loc) - 1:
-            place = (*place, part)
-    return place
+def _mistake(path: Path, document: Document, mistake: Mapping[str, Any]) -> str:
+    """One validation error in the words of the file."""
+    place = _place(mistake["loc"])
+    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = ", ".join(KINDS)
+        found = mistake["ctx"].get("tag")
+        what = (
+            f"there is no kind of step {found!r} (there are: {kinds})" if found else f"what the step is to do is missing (one of: {kinds})"
+        )
+        return _told(path, document, (*place, "do"), what)
+    if mistake["type"] == "too_long":
+        ctx = mistake["ctx"]
+        return _told(path, document, place, f"at most {ctx['max_length']} can be given (found {ctx.get('actual_length') or 'more'})")
+    given = mistake.get("input")
+    shown = f" (found {given!r})" if isinstance(given, str | int | float) else ""
+    return _told(path, document, place, mistake["msg"].removeprefix("Value error, ") + shown)
+
+
+def _told(path: Path, document: Document, place: Place, what: str) -> str:
+    return f"{path}:{document.line(place)}: {'.'.join(map(str, place)) or 'the file'}: {what}"
+
+
+def _place(loc: tuple[str | int, ...]) -> Place:
+    """A validation error's location in the file: without the kind of step, which is no key there, and without the mark of a key."""
+    place = loc[:-1] if loc and loc[-1] == "[key]" else loc
+    return (*place[:2], *place[3:]) if place[:1] == ("steps",) else place

@@ -409,7 +409,9 @@ async def test_a_commit_that_hangs_does_not_hold_up_the_calls(house: Hall, monke
     assert house.engine.storage_trouble == ""
 
 
-async def test_when_memory_is_full_the_loop_waits_and_then_catches_up(sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_when_memory_is_full_the_loop_waits_and_then_catches_up(
+    sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_module, "MEMORY_RECORDS", 2)
     async with hall(sqlite_url, key_file) as house:
         house.dial("call1", ani="")
@@ -587,7 +589,9 @@ def test_time_never_goes_back_behind_what_was_written_last(monkeypatch: pytest.M
     assert 0 <= clock.now() - floor < 1
 
 
-async def test_after_a_restart_with_the_clock_set_back_time_goes_on(sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_a_restart_with_the_clock_set_back_time_goes_on(
+    sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with hall(sqlite_url, key_file, dead_process()) as first:
         first.dial("call1", ani="")
         await first.given(do.Play, "call1")
@@ -602,5 +606,3 @@ async def test_after_a_restart_with_the_clock_set_back_time_goes_on(sqlite_url: 
         assert second.engine.clock.now() >= arrived
         rows = await second.store.ended_calls(5)
         assert rows[0]["ended"] >= rows[0]["arrived"]
-
-

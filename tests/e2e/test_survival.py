@@ -166,6 +166,7 @@ def test_kill_in_wrap_up_keeps_the_wrap_up(house: LiveHouse) -> None:
 def test_caller_leaves_while_nobody_is_there(house: LiveHouse) -> None:
     with house.visit(MAILED) as visit:
         house.reaches(visit, "greet")
+        visit.phone.wait_for("answered")
         house.kill()
         visit.phone.hang_up()
         visit.phone.wait_for("hungup")

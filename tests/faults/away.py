@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from tests.e2e.house import PREMIUM, UNKNOWN, LiveHouse, Visit
-from tests.faults.case import Case, dies, send, start, start_armed
+from tests.faults.case import Case, dies, ended_as, send, start, start_armed
 from tests.phones import AgentPhone, Caller, until
 
 AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
@@ -62,7 +62,7 @@ def caller_leaves(house: LiveHouse, state: str, outcome: str) -> dict[str, Any]:
         visit.phone.hang_up()
         visit.phone.wait_for("hungup")
         start(house)
-        assert house.over(visit.call)["outcome"] == outcome
+        ended_as(house, visit.call, outcome)
         if state == "offered":
             agent.wait_for("cancelled", 5)
             until(lambda: house.agent("101")["work"] == "" and house.agent("101")["presence"] == "ready", 5, "the agent to be free")
@@ -90,7 +90,7 @@ def agent_answers(house: LiveHouse) -> dict[str, Any]:
         assert visit.phone.rtp.hears(AGENT_TONE)
         agent.hang_up()
         visit.phone.wait_for("released", 10)
-        assert house.over(visit.call)["outcome"] == "answered"
+        ended_as(house, visit.call, "answered")
     return _checked(house)
 
 
@@ -109,7 +109,7 @@ def agent_declines(house: LiveHouse) -> dict[str, Any]:
             until(phone.rtp.hears_anything, 5, "music")
             assert house.agent("101")["work"] == ""
             phone.hang_up()
-            assert house.over(visit.call)["outcome"] == "abandoned"
+            ended_as(house, visit.call, "abandoned")
     return _checked(house)
 
 
@@ -121,7 +121,7 @@ def agent_hangs_up(house: LiveHouse) -> dict[str, Any]:
         agent.wait_for("hungup")
         start(house)
         visit.phone.wait_for("released", 10)
-        assert house.over(visit.call)["outcome"] == "answered"
+        ended_as(house, visit.call, "answered")
         until(lambda: house.agent("101")["work"] == "wrap_up", 5, "wrap-up")
     return _checked(house)
 
@@ -135,7 +135,7 @@ def both_hang_up(house: LiveHouse) -> dict[str, Any]:
         agent.wait_for("hungup")
         visit.phone.wait_for("hungup")
         start(house)
-        assert house.over(visit.call)["outcome"] == "answered"
+        ended_as(house, visit.call, "answered")
         until(lambda: house.agent("101")["work"] == "wrap_up", 5, "wrap-up")
     return _checked(house)
 

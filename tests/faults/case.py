@@ -91,3 +91,16 @@ def under_control_soon(seconds: list[float]) -> float:
     p99 = seconds[max(0, round(len(seconds) * 0.99) - 1)]
     assert p99 < QUIET_SECONDS * patience(), f"under control after {p99:.1f} s"
     return round(p99, 2)
+
+
+def ended_as(house: LiveHouse, call: str, outcome: str) -> None:
+    """Wait for the end of a call, which had that outcome."""
+    row = until(lambda: insist(lambda: house.ended(call)), 15, f"the end of {told(house, call)}")
+    assert isinstance(row, dict)
+    assert row["outcome"] == outcome, f"{row['outcome']}, not {outcome}: {told(house, call)}"
+
+
+def told(house: LiveHouse, call: str) -> str:
+    """The last lines of a call's timeline, for a failing case."""
+    entries = insist(lambda: house.timeline(call))[-14:]
+    return "; ".join(f"{e['at'] % 1000:.2f} {e['type']} {e.get('step') or e.get('outcome') or e.get('reason') or ''}" for e in entries)

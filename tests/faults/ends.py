@@ -15,7 +15,7 @@ from typing import Any
 
 from app.up import fetch
 from tests.e2e.house import LATE, PREMIUM, LiveHouse
-from tests.faults.case import Case, exit_code, send, start
+from tests.faults.case import Case, ended_as, exit_code, send, start
 from tests.faults.tap import Tap
 from tests.phones import Caller, free_port, until
 
@@ -62,7 +62,7 @@ def drain_lets_calls_finish(house: LiveHouse) -> dict[str, Any]:
             took = time.monotonic() - asked
             assert took < PROMPTLY * 2, f"{took:.0f} s after the last caller left"
         start(house)
-        assert house.over(visit.call)["outcome"] == "answered"
+        ended_as(house, visit.call, "answered")
         until(lambda: house.agent("101")["work"] == "wrap_up", 5, "the wrap-up to go on")
     house.check()
     return {"ended_after": round(took, 1)}
@@ -94,10 +94,10 @@ def drain_limit_leaves_calls(house: LiveHouse, twice: bool) -> dict[str, Any]:
             for visit in (talking, waiting):
                 assert not visit.phone.heard_of("released")
             waiting.phone.hang_up()
-            assert house.over(waiting.call)["outcome"] == "abandoned"
+            ended_as(house, waiting.call, "abandoned")
         agent.hang_up()
         talking.phone.wait_for("released", 10)
-        assert house.over(talking.call)["outcome"] == "answered"
+        ended_as(house, talking.call, "answered")
     house.check()
     return {"ended_after": round(took, 1)}
 
@@ -159,7 +159,7 @@ def two_processes(house: LiveHouse, frozen: float = 0.0) -> dict[str, Any]:
             start(house)
         agent.hang_up()
         talking.phone.wait_for("released", 10)
-        assert house.over(talking.call)["outcome"] == "answered"
+        ended_as(house, talking.call, "answered")
     tap.close()
     house.check()
     return {"taken_over_after": round(took, 1)}

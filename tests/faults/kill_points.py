@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from tests.e2e.house import LATE, MAILED, NO_MAIL, PREMIUM, UNKNOWN, LiveHouse
-from tests.faults.case import Case, dies, found_after, insist, start, start_armed, under_control_soon
+from tests.faults.case import Case, dies, ended_as, found_after, insist, start, start_armed, told, under_control_soon
 from tests.phones import AgentPhone, Caller, until
 
 POINTS = ("before_handled", "before_persist", "after_persist", "after_command")
@@ -68,7 +68,7 @@ class Scene:
 
     def state(self, state: str, within: float = 30.0) -> None:
         call = self.call
-        until(lambda: insist(lambda: self.house.call(call))["state"] == state, within, f"state {state} of {call}")
+        until(lambda: insist(lambda: self.house.call(call))["state"] == state, within, f"state {state}: {told(self.house, call)}")
 
     def is_heard(self, within: float = 8.0) -> None:
         until(self.phone.rtp.hears_anything, within, "the caller to hear something")
@@ -94,9 +94,7 @@ class Scene:
         self.is_over(outcome)
 
     def is_over(self, outcome: str) -> None:
-        row = until(lambda: insist(lambda: self.house.ended(self.call)), 15, "the call to be in the history")
-        assert isinstance(row, dict)
-        assert row["outcome"] == outcome, row["outcome"]
+        ended_as(self.house, self.call, outcome)
         self.nothing_twice()
 
     def nothing_twice(self) -> None:

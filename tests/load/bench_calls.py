@@ -1,6 +1,6 @@
 """The calls of the benchmark: SIPp scenarios, what the callers key in and say, and SIPp runs of them.
 
-The agents' phones are those that ship for `make load`; where voices are wanted they speak from the moment they answer.
+The agents' phones are those that ship for `make load`, except that they say a word of 200 ms when they have answered.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def held_scenario(folder: Path, stay: float) -> Path:
     return _written(folder, text + _BYE.format(stay=round(stay * 1000)), False)
 
 
-def agents_scenario(folder: Path, voice: bool) -> Path:
-    """The phones of `make load`; with `voice` the agent speaks as soon as the answer is acknowledged."""
+def agents_scenario(folder: Path) -> Path:
+    """The phones of `make load`, but the agent says a word as soon as the answer is acknowledged."""
     text, answered = (sipp.KIT / "agents.xml").read_text(), '<recv request="ACK"/>\n  <pause variable="talking"/>'
     assert text.count(answered) == 1
     write_pcap(folder / "voice.pcap", voice_packets(AGENT_VOICE, _AGENT_FRAMES))
     speaks = answered.replace("/>", '><action><exec play_pcap_audio="voice.pcap"/></action></recv>', 1)
-    return _scenario(folder, text.replace(answered, speaks) if voice else text)
+    return _scenario(folder, text.replace(answered, speaks))
 
 
 def _written(folder: Path, text: str, voice: bool) -> Path:
@@ -79,7 +79,7 @@ def _scenario(folder: Path, text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Rtp:
-    """A packet to be played: `type` with the marker bit, `frames` of 20 ms until the next one is sent, and by how much time has advanced."""
+    """A packet to be played: `type` with the marker bit, frames of 20 ms to `wait` after it, and by how many time is to `advance`."""
 
     type: int
     payload: bytes

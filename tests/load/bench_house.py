@@ -6,13 +6,17 @@ benchmark adds is in `benchmark/`. Only the contender being measured runs, so th
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from app.pbx.local import LocalPbx
 from app.settings import DEMO
@@ -37,9 +41,9 @@ _QUEUE = "wrapuptime = 0\nretry = 1\nannounce-frequency = 0\nperiodic-announce-f
 class BenchInstallation(Installation):
     """An installation whose CRM is the stand-in, and whose Asterisk has the dialplan and the queues of the benchmark besides."""
 
-    def __init__(self, state: Path, project: Path, agi: int, sizes: Mapping[str, int]) -> None:
+    def __init__(self, state: Path, project: Path, sizes: Mapping[str, int]) -> None:
         super().__init__(state, project, replace(free_ports(), rtp_start=15_002, rtp_end=19_998))
-        self._agi, self._sizes = agi, sizes
+        self.agi, self._sizes = 0, sizes
         self.now: tuple[str, ...] = ()
 
     def keep(self) -> dict[str, Any]:
@@ -49,7 +53,7 @@ class BenchInstallation(Installation):
     def pbx(self, say: Say) -> LocalPbx:
         """This Asterisk, with what only the benchmark needs."""
         pbx = super().pbx(say)
-        crm = f"BENCH_CRM = 127.0.0.1:{self.ports.crm}\nBENCH_AGI = 127.0.0.1:{self._agi}\nBENCH_AGENTS = {FEW}\n"
+        crm = f"BENCH_CRM = 127.0.0.1:{self.ports.crm}\nBENCH_AGENTS = {FEW}\n"
         pbx.queues = ()
         pbx.extra = {
             "modules.conf": _MODULES,
@@ -62,7 +66,7 @@ class BenchInstallation(Installation):
         """The processes that should run now."""
         crm = f"http://127.0.0.1:{self.ports.crm}"
         stand_in = Part("crm", (sys.executable, "-m", "tests.load.benchmark.crm", str(self.ports.crm)), crm, f"{crm}/healthz")
-        agi = Part("fastagi", (sys.executable, "-m", "tests.load.benchmark.agi", str(self._agi), f"127.0.0.1:{self.ports.crm}"), "", "")
+        agi = Part("fastagi", (sys.executable, "-m", "tests.load.benchmark.agi", str(self.agi), f"127.0.0.1:{self.ports.crm}"), "", "")
         every = {part.name: part for part in (*super().parts(), stand_in, agi)}
         return tuple(every[name] for name in self.now)
 
@@ -93,9 +97,8 @@ class BenchHouse:
         folder.chmod(0o755)
         self.folder, self.few, self.many = folder, few, many
         write_project(folder / "project", many)
-        self._agi = free_port()
         sizes = {FEW: few, MANY: many, NOBODY: 0}
-        self.installation = BenchInstallation(folder / "state", folder / "project", self._agi, sizes)
+        self.installation = BenchInstallation(folder / "state", folder / "project", sizes)
         self.phones: sipp.Sipp | None = None
         self.contender = ""
         self._runs = 0
@@ -116,14 +119,20 @@ class BenchHouse:
         self.installation.now = ("crm", "fastagi", "application", "watchdog")
         self.installation.down(lambda line: None)
 
-    def begin(self, contender: str, voice: bool) -> None:
+    def begin(self, contender: str) -> None:
         """The contender's processes, and its agents at their phones."""
         self.contender = contender
-        self.telephones(voice)
+        self.telephones()
         wanted = {DIALPLAN: (), FASTAGI: ("fastagi",), CALLWRIGHT: ("application", "watchdog")}[contender]
+        self.installation.agi = free_port(socket.SOCK_STREAM)
+        self.pbx.cli(f"dialplan set global BENCH_AGI 127.0.0.1:{self.installation.agi}")
         self.installation.now = ("crm", *wanted)
         for part in self.installation.parts():
             self.installation.start(part, lambda line: None)
+        if contender == FASTAGI and not attempt(self._agi_listens, 10):
+            raise RuntimeError(f"FastAGI does not listen: {self.installation.last_words(FASTAGI)}")
+        if not attempt(lambda: self.pbx.cli("pjsip show contacts").count(" Avail ") >= self.many, 40):
+            raise RuntimeError("not every telephone became reachable")
         if contender == CALLWRIGHT:
             self.running = Running(self.installation)
             if not attempt(lambda: all(agent["phone"] == "reachable" for agent in self.running.agents()), 40):
@@ -161,14 +170,14 @@ class BenchHouse:
 
     # ---- agents ------------------------------------------------------------------------------------------------------------
 
-    def telephones(self, voice: bool) -> None:
+    def telephones(self) -> None:
         """Register every phone, from the port where they all answer from then on; a registration lasts ten minutes."""
         if self.phones is not None:
             self.phones.stop()
         folder = self.run_folder("agents")
         secrets = {name: self.pbx.secrets.agents[name] for name in names(self.many)}
         sipp.register(folder, self.installation.ports.sip, self._port, secrets)
-        scenario = bench_calls.agents_scenario(folder, voice)
+        scenario = bench_calls.agents_scenario(folder)
         manners = ["-set", "ring", str(round(RING * 1000)), "-set", "talk", str(round(TALK * 1000))]
         self.phones = sipp.Sipp("phones", folder, str(scenario), *manners, port=self._port)
 
@@ -180,6 +189,19 @@ class BenchHouse:
             states = {agent["id"]: agent["presence"] for agent in self.running.agents()}
             self._tell([name for name in names(ready) if states[name] != "ready"], "ready")
             self._tell([name for name in names(self.many)[ready:] if states[name] == "ready"], "not-ready", reason="benchmark")
+
+    def waiting(self) -> int:
+        """Callers who wait while nobody is there for them."""
+        if self.contender == CALLWRIGHT:
+            return sum(queue["waiting"] for queue in self.running.api("/v1/queues")["queues"])
+        told = self.pbx.cli(f"queue show bench-printers-{NOBODY}")
+        found = re.search(r" has (\d+) calls", told)
+        return int(found[1]) if found else 0
+
+    def _agi_listens(self) -> bool:
+        """Whether the script has opened its port. It is not tried: panoramisk goes round in circles over a connection that says nothing."""
+        sockets = [each for pid in self.pids for each in psutil.Process(pid).net_connections("tcp4")]
+        return any(each.status == psutil.CONN_LISTEN and each.laddr.port == self.installation.agi for each in sockets)
 
     def _tell(self, agents: list[str], verb: str, **body: Any) -> None:
         with ThreadPoolExecutor(8) as pool:

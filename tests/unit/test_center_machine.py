@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
@@ -405,11 +406,17 @@ class CentreMachine(RuleBasedStateMachine):
     def a_desk_comes_or_goes(self, agent: str, kind: type[ev.AgentEvent]) -> None:
         self.happen(kind(agent))
 
-    @rule(agent=st.sampled_from(sorted(AGENTS)), reachable=st.sampled_from((True, True, False)), in_use=st.sampled_from((True, False, False)))
+    @rule(
+        agent=st.sampled_from(sorted(AGENTS)), reachable=st.sampled_from((True, True, False)), in_use=st.sampled_from((True, False, False))
+    )
     def a_phone_changes(self, agent: str, reachable: bool, in_use: bool) -> None:
         self.happen(ev.AgentPhoneChanged(agent, reachable, in_use))
 
-    @rule(data=st.data(), agent=st.sampled_from(sorted(AGENTS)), kind=st.sampled_from((ev.AgentRejected, ev.AgentHungUp, ev.AgentFinishedWrapUp)))
+    @rule(
+        data=st.data(),
+        agent=st.sampled_from(sorted(AGENTS)),
+        kind=st.sampled_from((ev.AgentRejected, ev.AgentHungUp, ev.AgentFinishedWrapUp)),
+    )
     def an_agent_acts_on_a_call(self, data: st.DataObject, agent: str, kind: type[Any]) -> None:
         if self.lines:
             self.wish(kind(agent, data.draw(st.sampled_from(sorted(self.lines)))))
@@ -459,7 +466,12 @@ class CentreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def events_about_nobody(self, data: st.DataObject) -> None:
         leg = data.draw(st.sampled_from(("nobody-leg1", "call1-leg99", "")))
-        for event in (ev.LegEnded("nobody", leg), ev.PlaybackEnded("nobody", "nobody-pb1"), ev.DigitPressed("nobody", "1"), ev.CallerLeft("nobody")):
+        for event in (
+            ev.LegEnded("nobody", leg),
+            ev.PlaybackEnded("nobody", "nobody-pb1"),
+            ev.DigitPressed("nobody", "1"),
+            ev.CallerLeft("nobody"),
+        ):
             self.sim.happen(event)
         for call in list(self.lines)[:1]:
             self.happen(ev.LegEnded(call, leg))
@@ -558,7 +570,8 @@ class CentreMachine(RuleBasedStateMachine):
         center = self.sim.center
         for queue in QUEUES:
             line = sorted(
-                (waiting_of(c) for c in center.calls.values() if c.phase == QUEUED and c.place and c.place.queue == queue), key=lambda w: w.key
+                (waiting_of(c) for c in center.calls.values() if c.phase == QUEUED and c.place and c.place.queue == queue),
+                key=lambda w: w.key,
             )
             assert [item.interaction for item in center.acd.waiting(queue)] == [item.interaction for item in line]
             assert [center.acd.position(item.interaction) for item in line] == list(range(1, len(line) + 1))
@@ -612,3 +625,195 @@ def test_no_call_is_lost_no_agent_gets_stuck_and_a_crash_at_any_moment_changes_n
         CentreMachine,
         settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)),
     )
+
+
+# ---- races, each way round -------------------------------------------------------------------------------------------------
+
+
+def in_the_queue(sim: Sim, n: int = 1) -> list[str]:
+    """Callers of the general queue, waiting."""
+    calls = []
+    for _ in range(n):
+        call = sim.dial(dnis="1")
+        sim.fail_action(call)
+        sim.wait(0.01)
+        calls.append(call)
+    return calls
+
+
+def nobody_is_stuck(sim: Sim) -> None:
+    sim.wait(20)
+    assert sim.center.calls == {}
+    assert sim.live == {}
+    assert all(state["work"] == [] for state in sim.center.acd.states())
+    assert all(len(sim.all(facts.CallEnded, f"call{n}")) == 1 for n in range(1, sim.calls + 1))
+
+
+@pytest.mark.parametrize("agent_first", [True, False])
+def test_both_hang_up_in_the_same_moment(agent_first: bool) -> None:
+    """C2: one outcome, one wrap-up, no stuck agent."""
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    (call,) = in_the_queue(sim)
+    leg = sim.answers(call)
+    sim.wait(5)
+    both = [ev.LegEnded(call, leg), ev.CallerLeft(call)]
+    for event in (*(both if agent_first else reversed(both)), *both):
+        sim.happen(event)
+    assert sim.ending(call) == "answered"
+    assert [talk.by for talk in sim.all(facts.TalkEnded, call)] == ["agent" if agent_first else "caller"]
+    nobody_is_stuck(sim)
+    assert len(sim.all(facts.WrapUpEnded, call)) == 1
+    assert sim.center.acd.state("cy")["presence"] == "ready"
+
+
+@pytest.mark.parametrize("caller_first", [True, False])
+def test_the_agent_answers_as_the_caller_hangs_up(caller_first: bool) -> None:
+    """C3: exactly one winner, and no penalty for the agent."""
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    (call,) = in_the_queue(sim)
+    leg = sim.rings(call)
+    both = [ev.CallerLeft(call), ev.LegAnswered(call, leg)]
+    for event in both if caller_first else reversed(both):
+        sim.happen(event)
+    assert sim.all(do.HangUpLeg, call)
+    assert sim.ending(call) == ("abandoned" if caller_first else "answered")
+    if caller_first:
+        assert sim.last(do.WithdrawPop, call).reason == "caller gone"
+    sim.happen(ev.LegEnded(call, leg))
+    nobody_is_stuck(sim)
+    assert sim.center.acd.state("cy")["presence"] == "ready"
+
+
+@pytest.mark.parametrize("timeout_first", [True, False])
+def test_the_agent_answers_as_the_ring_time_ends(timeout_first: bool) -> None:
+    """C3: either they talk, or the late answer is hung up and the caller keeps the place."""
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    (call,) = in_the_queue(sim)
+    first = sim.last(facts.Queued, call).first
+    leg = sim.rings(call)
+    if timeout_first:
+        sim.wait(10.1)
+        sim.happen(ev.LegAnswered(call, leg))
+        assert sim.center.calls[call].phase == QUEUED
+        assert sim.all(do.HangUpLeg, call)[-1].leg == leg
+        assert sim.center.acd.state("cy")["presence"] == "not_ready"
+        assert sim.center.acd.item(call).first == first
+        assert len(sim.all(facts.Queued, call)) == 1
+    else:
+        sim.happen(ev.LegAnswered(call, leg))
+        sim.wait(10.1)
+        assert sim.center.calls[call].phase == TALKING
+    sim.hangs_up(call)
+    sim.happen(ev.LegEnded(call, leg))
+    nobody_is_stuck(sim)
+
+
+def test_fifty_callers_and_ten_agents_in_a_ringing_storm() -> None:
+    """C5: no agent is offered twice at a time, every caller is served once, in order of arrival."""
+    agents = {f"a{n}": AgentDef(f"a{n}", f"A{n}", f"a{n}", {"x": 5}, ("premium", "general"), wrap_up=1.0) for n in range(10)}
+    compiled = compile_program(Program.model_validate(FLOW_FILE), QUEUES)
+    sim = Sim(Book({"1": compiled}, QUEUES, agents))
+    for agent in agents:
+        sim.agent_is_ready(agent)
+    calls = in_the_queue(sim, 50)
+    rounds = 0
+    while sim.center.calls:
+        rounds += 1
+        assert rounds < 100
+        for call in [call for call in sim.center.calls.values() if call.phase == OFFERED]:
+            assert call.offer is not None
+            held = [c.id for c in sim.center.calls.values() if c.offer and c.offer.agent == call.offer.agent]
+            assert held == [call.id]
+            if rounds % 3 == 1 and call.offer.agent == "a3":
+                agent = call.offer.agent
+                sim.happen(ev.LegEnded(call.id, call.offer.leg, 19))
+                sim.happen(ev.AgentBecameReady(agent))
+            else:
+                sim.happen(ev.LegAnswered(call.id, call.offer.leg))
+        for call in [call for call in sim.center.calls.values() if call.phase == TALKING]:
+            assert call.offer is not None
+            leg = call.offer.leg
+            sim.hangs_up(call.id)
+            sim.happen(ev.LegEnded(call.id, leg))
+        sim.wait(1.1)
+    assert [sim.ending(call) for call in calls] == ["answered"] * 50
+    connected = [fact.call for fact in sim.all(facts.Connected)]
+    assert sorted(connected) == sorted(calls)
+    worst = max(abs(connected.index(call) - n) for n, call in enumerate(calls))
+    assert worst <= 10, (worst, connected)
+
+
+def test_two_queues_never_offer_one_agent_twice() -> None:
+    """C5: the same agent is wanted by callers of two queues at once."""
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    sim.happen(ev.AgentBecameNotReady("cy"))
+    general = in_the_queue(sim, 3)
+    premium = sim.dial(dnis="1")
+    sim.answer_action(premium, {"count": 1, "premium": True, "name": "Anna", "skills": {"x": 1}})
+    sim.agent_is_ready("ann")
+    sim.prompt_ends(premium)
+    offers = [call.offer.agent for call in sim.center.calls.values() if call.offer]
+    assert len(offers) == len(set(offers)) == 1
+    sim.happen(ev.AgentBecameReady("cy"))
+    offers = [call.offer.agent for call in sim.center.calls.values() if call.offer]
+    assert sorted(offers) == ["ann", "cy"]
+    for call in [*general, premium]:
+        sim.hangs_up(call)
+    nobody_is_stuck(sim)
+
+
+# ---- files that have changed under live calls ----------------------------------------------------------------------------------
+
+
+def reborn(sim: Sim, book: Book) -> Sim:
+    """The next process, with other files."""
+    sim.book = book
+    center = Center(book)
+    trouble = restore(center, sim.live, sim.agents, sim.journal, sim.now)
+    sim.center = center
+    sim.happen(ev.TookOver(sim.now, len(sim.live)))
+    for call, problem in trouble:
+        sim.happen(ev.StepFailed(call, problem))
+    return sim
+
+
+def test_a_queue_that_is_gone_sends_its_callers_to_the_error_exit() -> None:
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    waits, rings = reversed(in_the_queue(sim, 2))
+    before = {thing.playback for thing in sim.all(do.Play)}
+    queues = {"premium": QUEUES["premium"], "other": QueueDef("other")}
+    steps = {name: {**step, "queue": "other"} if step.get("queue") == "general" else step for name, step in FLOW_FILE["steps"].items()}
+    changed = compile_program(Program.model_validate({**FLOW_FILE, "steps": steps}), queues)
+    reborn(sim, Book({"1": changed}, queues, AGENTS))
+    for call in (waits, rings):
+        assert sim.at_step(call) == "sorry"
+        assert sim.last(do.Play, call).playback not in before
+    assert all(state["work"] == [] for state in sim.center.acd.states())
+    for call in (waits, rings):
+        sim.hangs_up(call)
+    nobody_is_stuck(sim)
+
+
+@pytest.mark.parametrize("moment", ["ringing", "talking", "wrap-up"])
+def test_an_agent_who_is_gone_from_the_files_strands_nobody(moment: str) -> None:
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    (call,) = in_the_queue(sim)
+    leg = sim.rings(call)
+    if moment != "ringing":
+        sim.happen(ev.LegAnswered(call, leg))
+    if moment == "wrap-up":
+        sim.hangs_up(call)
+    reborn(sim, Book(small_book().flows, QUEUES, {name: agent for name, agent in AGENTS.items() if name != "cy"}))
+    if moment == "ringing":
+        assert sim.center.calls[call].phase in (QUEUED, FLOW)
+    if moment != "wrap-up":
+        sim.happen(ev.LegEnded(call, leg))
+        sim.hangs_up(call)
+    assert sim.center.calls == {}
+    assert sim.center.next_deadline() is None

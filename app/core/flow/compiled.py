@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
 from app.core.flow.program import Program
-from app.core.flow.texts import BadText, compiled
+from app.core.flow.texts import BadText, names
+from app.core.flow.words import unknown
 
 CALL_VARIABLES = {
     "call.id": "string",
@@ -27,8 +28,8 @@ _RECORDED = ("sound", "digits", "number", "characters")
 class BadProgram(ValueError):
     """All that is wrong with a program: pairs of a place (a path of keys) and what was found there."""
 
-    def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
-        super().__init__("; ".join(f"{'.'.join(where)}: {what}" for where, what in problems))
+    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, where))}: {what}" for where, what in problems))
         self.problems = problems
 
 
@@ -61,70 +62,100 @@ def variable_types(program: Program) -> dict[str, str]:
 
 def compile_program(program: Program, queues: Mapping[str, object]) -> Compiled:
     """The program ready to run; raises `BadProgram`."""
-    problems = list(_problems(program, queues))
+    types = variable_types(program)
+    problems = list(_Check(program, types, queues).problems())
     try:
-        conditions = Conditions(program.conditions, variable_types(program))
+        conditions = Conditions(program.conditions, types)
     except BadCondition as error:
-        problems.append((("conditions", str(error).split(":")[0].removeprefix("condition ")), str(error)))
+        problems += [(("conditions", name), what) for name, what in error.problems.items()]
     if problems:
         raise BadProgram(problems)
     return Compiled(program, conditions)
 
 
-Problem = tuple[tuple[str, ...], str]
+Path = tuple[str | int, ...]
+Problem = tuple[Path, str]
 
 
-def _problems(program: Program, queues: Mapping[str, object]) -> Iterator[Problem]:
-    for key in ("start", "on_error"):
-        if getattr(program, key) not in program.steps:
-            yield (key,), f"there is no step {getattr(program, key)!r}"
-    if program.returns and not isinstance(program.steps.get(program.returns), nodes.Queue):
-        yield ("returns",), f"{program.returns!r} is not a queue step"
-    for name, phrases in program.prompts.items():
-        for i, phrase in enumerate(phrases):
-            yield from _text(("prompts", name, str(i)), phrase)
-    for name, node in program.steps.items():
-        yield from _step_problems(program, queues, ("steps", name), node)
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """Every name in a program against what there is."""
 
+    program: Program
+    types: Mapping[str, str]
+    queues: Mapping[str, object]
 
-def _step_problems(program: Program, queues: Mapping[str, object], where: tuple[str, ...], node: nodes.AnyStep) -> Iterator[Problem]:
-    targets = dict(node.exits)
-    targets |= getattr(node, "choices", {}) | (node.cases if isinstance(node, nodes.Switch) else {})
-    for name, step in targets.items():
-        if step not in program.steps:
-            yield (*where, "exits", name), f"there is no step {step!r}"
-    for key in ("prompt", "mask", "retry_no_match", "retry_no_input"):
-        prompt = getattr(node, key, None)
-        if prompt and prompt not in program.prompts:
-            yield (*where, key), f"there is no prompt {prompt!r}"
-    conditions = (
-        list(node.cases) if isinstance(node, nodes.Switch) else [node.unless] if isinstance(node, nodes.Lookup) and node.unless else []
-    )
-    for condition in conditions:
-        if condition not in program.conditions:
-            yield (*where, "cases"), f"there is no condition {condition!r}"
-    if isinstance(node, nodes.Lookup | nodes.Act):
-        if node.action not in program.outputs:
-            yield (*where, "action"), f"there is no action {node.action!r}"
-        elif isinstance(node, nodes.Lookup) and program.outputs[node.action].get("count") != "int":
-            yield (
-                (*where, "action"),
-                f"action {node.action!r} has no whole number `count` among its response attributes, which a lookup needs",
-            )
+    def problems(self) -> Iterator[Problem]:
+        program = self.program
+        yield from self.step(("start",), program.start)
+        yield from self.step(("on_error",), program.on_error)
+        if program.returns and not isinstance(program.steps.get(program.returns), nodes.Queue):
+            yield ("returns",), f"{program.returns!r} is not a queue step"
+        for i, number in enumerate(program.dnis):
+            if number in program.dnis[:i]:
+                yield ("dnis", i), f"the number {number} is given twice"
+        for name, phrases in program.prompts.items():
+            for i, phrase in enumerate(phrases):
+                yield from self.text(("prompts", name, i), phrase)
+        for name, node in program.steps.items():
+            yield from self.node(("steps", name), node)
+
+    def node(self, where: Path, node: nodes.AnyStep) -> Iterator[Problem]:
+        for group in ("exits", "choices", "cases"):
+            for name, step in getattr(node, group, {}).items():
+                yield from self.step((*where, group, name), step)
+        for key in ("prompt", "mask", "retry_no_match", "retry_no_input"):
+            prompt = getattr(node, key, None)
+            if prompt and prompt not in self.program.prompts:
+                yield (*where, key), unknown("prompt", prompt, self.program.prompts)
+        if isinstance(node, nodes.Switch):
+            for condition in node.cases:
+                yield from self.condition((*where, "cases", condition), condition)
+        if isinstance(node, nodes.Lookup | nodes.Act):
+            yield from self.action(where, node)
+        if isinstance(node, nodes.Queue):
+            yield from self.queue(where, node)
+        if isinstance(node, nodes.Email):
+            for key in ("to", "subject", "body"):
+                yield from self.text((*where, key), getattr(node, key))
+        for key in ("attach", "values"):
+            for name, text in getattr(node, key, {}).items():
+                yield from self.text((*where, key, name), text)
+
+    def action(self, where: Path, node: nodes.Lookup | nodes.Act) -> Iterator[Problem]:
+        if node.action not in self.program.outputs:
+            yield (*where, "action"), unknown("action", node.action, ())
+        elif isinstance(node, nodes.Lookup) and self.program.outputs[node.action].get("count") != "int":
+            lacks = "has no whole number `count` among its response attributes, which a lookup needs"
+            yield (*where, "action"), f"action {node.action!r} {lacks}"
+        if isinstance(node, nodes.Lookup) and node.unless:
+            yield from self.condition((*where, "unless"), node.unless)
         for key, text in node.parameters.items():
-            yield from _text((*where, "with", key), text)
-    if isinstance(node, nodes.Queue) and node.queue not in queues:
-        yield (*where, "queue"), f"there is no queue {node.queue!r}"
-    if isinstance(node, nodes.Email):
-        for key in ("to", "subject", "body"):
-            yield from _text((*where, key), getattr(node, key))
-    for key in ("attach", "values"):
-        for name, text in getattr(node, key, {}).items():
-            yield from _text((*where, key, name), text)
+            yield from self.text((*where, "with", key), text)
 
+    def queue(self, where: Path, node: nodes.Queue) -> Iterator[Problem]:
+        if node.queue not in self.queues:
+            yield (*where, "queue"), unknown("queue", node.queue, self.queues)
+        skills = node.skills_from
+        if skills and skills not in self.types:
+            yield (*where, "skills_from"), unknown("variable", skills, self.types)
+        elif skills and self.types[skills] != "map":
+            yield (*where, "skills_from"), f"{skills!r} is a {self.types[skills]}, not a map of skill to level"
 
-def _text(where: tuple[str, ...], text: str) -> Iterator[Problem]:
-    try:
-        compiled(text)
-    except BadText as error:
-        yield where, str(error)
+    def step(self, where: Path, step: str) -> Iterator[Problem]:
+        if step not in self.program.steps:
+            yield where, unknown("step", step, self.program.steps)
+
+    def condition(self, where: Path, condition: str) -> Iterator[Problem]:
+        if condition not in self.program.conditions:
+            yield where, unknown("condition", condition, self.program.conditions)
+
+    def text(self, where: Path, text: str) -> Iterator[Problem]:
+        try:
+            named = names(text)
+        except BadText as error:
+            yield where, str(error)
+            return
+        for name in sorted(named):
+            if name not in self.types and not name.startswith("ivr."):
+                yield where, unknown("variable", name, self.types)

@@ -12,6 +12,8 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from app.core.flow.words import likely
+
 _TYPES = {
     "string": cel.Type.STRING,
     "bool": cel.Type.BOOL,
@@ -26,7 +28,14 @@ _CLOCK = re.compile(
 
 
 class BadCondition(ValueError):
-    """A condition that cannot be used: wrong syntax, unknown name, wrong types, or not true-or-false."""
+    """Conditions that cannot be used: wrong syntax, unknown name, wrong types, or not true-or-false. `problems`: by name, what is wrong."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"condition {name}: {what}" for name, what in problems.items()))
+        self.problems = dict(problems)
+
+
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 
 
 class ConditionFailed(Exception):
@@ -38,7 +47,15 @@ class Conditions:
 
     def __init__(self, expressions: Mapping[str, str], types: Mapping[str, str]) -> None:
         env = cel.NewEnv(variables={name: _TYPES[kind] for name, kind in types.items()})
-        self._compiled = {name: _compile(env, name, text) for name, text in expressions.items()}
+        self._compiled: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        for name, text in expressions.items():
+            try:
+                self._compiled[name] = _compile(env, text, types)
+            except ValueError as error:
+                problems[name] = f"{text!r}: {error}"
+        if problems:
+            raise BadCondition(problems)
 
     def test(self, name: str, variables: Mapping[str, Any]) -> bool:
         """Whether the named condition holds; raises `ConditionFailed` where it cannot be told."""
@@ -51,14 +68,15 @@ class Conditions:
         raise ConditionFailed(f"{name}: {str(value)[:200]}")
 
 
-def _compile(env: Any, name: str, text: str) -> Any:
+def _compile(env: Any, text: str, types: Mapping[str, str]) -> Any:
     if _CLOCK.search(text):
-        raise BadCondition(f"condition {name}: CEL's own clock and calendar cannot be used")
+        raise ValueError("CEL's own clock and calendar cannot be used")
     try:
         expression = env.compile(text)
     except Exception as error:
-        reason = str(error).replace("INVALID_ARGUMENT: ERROR: <input>:", "").split("\n")[0]
-        raise BadCondition(f"condition {name}: {text!r}: {reason}") from None
+        reason = str(error).replace("INVALID_ARGUMENT: ERROR: <input>:", "").split("\n")[0].removesuffix(" (in container '')")
+        unknown = _UNDECLARED.search(reason)
+        raise ValueError(reason + (likely(unknown[1], types) if unknown else "")) from None
     if expression.return_type() != cel.Type.BOOL:
-        raise BadCondition(f"condition {name}: {text!r} gives {expression.return_type().name()}, not true or false")
+        raise ValueError(f"gives {expression.return_type().name()}, not true or false")
     return expression

@@ -193,7 +193,7 @@ class Program(Part):
     title: str = ""
     language: Literal["en", "de", "es"] = "en"
     process: str = ""
-    dnis: tuple[str, ...] = ()
+    dnis: tuple[Annotated[str, Field(pattern=r"^\+?[0-9A-Za-z*#._-]{1,40}$")], ...] = ()
     start: str
     on_error: str
     returns: str | None = None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
+import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_TEXT = 4_000
@@ -36,6 +37,21 @@ def compiled(template: str) -> jinja2.Template | None:
         return _ENV.from_string(template)
     except jinja2.TemplateError as error:
         raise BadText(f"{template!r}: {error}") from None
+
+
+def names(template: str) -> set[str]:
+    """The variables that a template names, dotted; raises `BadText`."""
+    if compiled(template) is None:
+        return set()
+    tree = _ENV.parse(template)
+    parts: list[tuple[jinja2.nodes.Expr, Any]] = [(node.node, node.attr) for node in tree.find_all(jinja2.nodes.Getattr)]
+    parts += [(node.node, getattr(node.arg, "value", None)) for node in tree.find_all(jinja2.nodes.Getitem)]
+    found, spaces = set(), set()
+    for space, key in parts:
+        if isinstance(space, jinja2.nodes.Name) and isinstance(key, str):
+            found.add(f"{space.name}.{key}")
+            spaces.add(id(space))
+    return found | {node.name for node in tree.find_all(jinja2.nodes.Name) if id(node) not in spaces}
 
 
 def fill(template: str, scope: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { HandPanel } from "./hand";
 import { Record } from "./record";
 import { act, agent, busy, clock, hand, linked, notice, session, signIn, signOut, usable } from "./state";
-import { duration, plain } from "./words";
+import { duration, plain, skillName } from "./words";
 
 const REASONS = ["break", "lunch", "meeting", "training", "other_work"];
 
@@ -94,6 +94,16 @@ function PhoneState({ phone }: { phone: string }) {
 
 function Presence() {
   const reason = useSignal(REASONS[0] ?? "");
+  const after = { not_ready: "Not ready after this call", sign_out: "Signed out after this call" }[agent.value?.pending ?? ""];
+  if (after !== undefined)
+    return (
+      <div class="presence">
+        <span class="after">{after}</span>
+        <button disabled={!usable.value} title="Alt+R" onClick={() => void act("ready", {})}>
+          Stay ready
+        </button>
+      </div>
+    );
   switch (agent.value?.presence) {
     case "ready":
       return (
@@ -169,8 +179,8 @@ export function Skills({ skills, title }: { skills: { [name: string]: number }; 
   return (
     <ul class="skills" aria-label={title}>
       {found.map(([name, level]) => (
-        <li key={name}>
-          {plain(name)} <b>{level}</b>
+        <li key={name} title={name}>
+          {skillName(name)} <b>{level}</b>
         </li>
       ))}
     </ul>
@@ -201,8 +211,8 @@ function useShortcuts(): void {
     const pressed = (event: KeyboardEvent) => {
       if (!event.altKey || event.ctrlKey || event.metaKey || !usable.value) return;
       const inHand = hand.value;
-      if (event.code === "KeyR" && agent.value?.presence === "ready") void act("not-ready", { reason: "" });
-      else if (event.code === "KeyR" && agent.value?.presence === "not_ready") void act("ready", {});
+      if (event.code === "KeyR" && agent.value?.presence === "ready" && agent.value.pending === "") void act("not-ready", { reason: "" });
+      else if (event.code === "KeyR" && agent.value?.presence !== "signed_out") void act("ready", {});
       else if (event.code === "KeyH" && (inHand?.phase === "talking" || inHand?.phase === "held")) void act("hang-up", { call: inHand.call });
       else return;
       event.preventDefault();

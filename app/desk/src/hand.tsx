@@ -23,6 +23,11 @@ export function HandPanel({ hand }: { hand: Hand }) {
       <Caller card={card} />
       <dl class="facts">
         <Fact name="Queue">{card.queue_title || card.queue}</Fact>
+        {Object.keys(card.skills).length > 0 && (
+          <Fact name="Skills">
+            <Skills skills={card.skills} title="Skills asked for" />
+          </Fact>
+        )}
         <Fact name="Waited">{card.waited > 0 ? duration(card.waited) : ""}</Fact>
         <Fact name="Reference">{reference}</Fact>
         {collected.map(([name, value]) => (
@@ -31,7 +36,6 @@ export function HandPanel({ hand }: { hand: Hand }) {
           </Fact>
         ))}
       </dl>
-      <Skills skills={card.skills} title="Skills asked for" />
       <Verbs hand={hand} />
     </section>
   );
@@ -91,14 +95,32 @@ function Caller({ card }: { card: Card }) {
   return (
     <div class="caller">
       <h2>{name || "Unknown caller"}</h2>
-      {card.tier !== "" && <span class={`tier ${card.tier === "premium" ? "premium" : ""}`}>{plain(card.tier)}</span>}
+      <Levels card={card} />
       <p class="number">{card.caller || "Number withheld"}</p>
       {name === "" && card.name !== "" && (
         <p class="given">
-          Says to be <q>{card.name}</q>
+          Name on the line: <q>{card.name}</q>
         </p>
       )}
     </div>
+  );
+}
+
+/** What decides how the caller is served: subscription level, and what the record says besides. */
+function Levels({ card }: { card: Card }) {
+  const levels = [
+    card.contact?.premium === true && card.tier !== "premium" && ["premium", "Premium"],
+    card.tier !== "" && [card.tier === "premium" ? "premium" : "", plain(card.tier)],
+    card.contact?.late_payment === true && ["late", "Late payment"],
+  ].filter((level) => level !== false);
+  return (
+    <p class="levels">
+      {levels.map(([look, name]) => (
+        <span key={name} class={`tier ${look}`}>
+          {name}
+        </span>
+      ))}
+    </p>
   );
 }
 

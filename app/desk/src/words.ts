@@ -11,6 +11,15 @@ export function plain(word: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+const LANGUAGES = new Intl.DisplayNames("en", { type: "language", fallback: "none" });
+
+/** A skill for people: `lang.en` is English, of any other its last word counts (`product.printers`). */
+export function skillName(skill: string): string {
+  const [kind, ...rest] = skill.split(".");
+  if (kind === "lang" && rest.length === 1 && /^[a-z]{2,3}$/.test(rest[0] ?? "")) return LANGUAGES.of(rest[0] ?? "") ?? plain(skill);
+  return plain(rest.at(-1) || skill);
+}
+
 /** The address of a record, if it is one that may be shown: http(s), of an origin that the centre named. */
 export function recordAddress(url: string, origins: readonly string[]): string | null {
   const parsed = URL.canParse(url) ? new URL(url) : null;

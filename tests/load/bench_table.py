@@ -1,0 +1,70 @@
+"""The benchmark as a table: a line a measure, a column a contender, and what Callwright is after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.load.bench_house import CALLWRIGHT, CONTENDERS, DIALPLAN
+
+Row = Mapping[str, Any]
+
+
+def show(out: Console, told: Mapping[str, Any]) -> None:
+    """Print it."""
+    w2 = told["w2"]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2))
+    table.add_column("the full call")
+    for contender in CONTENDERS:
+        table.add_column(contender, justify="right")
+    table.add_column("aim for callwright")
+    for name, tell, aim in LINES:
+        table.add_row(name, *(tell(w2[contender], w2[DIALPLAN]) for contender in CONTENDERS), aim)
+    out.print()
+    out.print(table)
+    row = w2[CALLWRIGHT]
+    if "commit_ms" in row:
+        spread = " / ".join(f"{row['commit_ms'][key]:g}" for key in ("p50", "p95", "p99"))
+        out.print(f"\n{row['commits_per_call']:g} commits a call, {spread} ms (p50 / p95 / p99)")
+    for what, value in told["core"].items():
+        out.print(f"core: {what.replace('_', ' ')} {_number(value, 0)}" if isinstance(value, int | float) else f"core: {what} {value}")
+
+
+def total(row: Row) -> float:
+    """CPU seconds a thousand calls, Asterisk and application together."""
+    return float(row["asterisk_cpu_s_per_1000"] + row["app_cpu_s_per_1000"])
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _times(key: str) -> Callable[[Row, Row], str]:
+    return lambda row, _: " / ".join(_number(row[key][percent]) for percent in ("p50", "p95", "p99"))
+
+
+def _one(key: str, digits: int = 1) -> Callable[[Row, Row], str]:
+    return lambda row, _: _number(row[key], digits)
+
+
+def _ratio(row: Row, dialplan: Row) -> str:
+    return f"{total(row) / total(dialplan):.2f}" if total(dialplan) else "-"
+
+
+LINES: tuple[tuple[str, Callable[[Row, Row], str], str], ...] = (
+    ("INVITE to 200, p50 / p95 / p99 ms", _times("setup_ms"), "p99 <= the dialplan's"),
+    ("last key to agent's INVITE, ms", _times("placement_ms"), "p99 <= 5, <= the dialplan's"),
+    ("agent's 200 to voice at the caller, ms", _times("answer_to_audio_ms"), "p50 <= the dialplan's"),
+    ("agent's 200 to voice at the agent, ms", _times("answer_to_agent_ms"), ""),
+    ("CPU s per 1000 calls, Asterisk", _one("asterisk_cpu_s_per_1000"), ""),
+    ("CPU s per 1000 calls, application", _one("app_cpu_s_per_1000"), "<= 4"),
+    ("both, as a multiple of the dialplan's", _ratio, "<= 1.15; accepted at 1.35"),
+    ("highest rate, calls a second", _one("max_rate", 0), ">= 0.9 x the dialplan's"),
+    ("memory a held call, application, KiB", _one("held_kib"), "<= 8"),
+    ("memory a held call, Asterisk, KiB", _one("asterisk_held_kib"), ""),
+    ("calls placed / failed", lambda row, _: f"{row['calls']} / {row['failed']}", ""),
+    ("CPU stolen by others, %", _one("steal_pct"), ""),
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from app.core import commands, facts
@@ -171,9 +172,8 @@ class Call:
         self._scope = None
 
     def test(self, condition: str) -> bool:
-        """Whether a named condition holds; raises `ConditionFailed`. What other systems wrote is one map, `ivr`."""
-        written = {name[4:]: value for name, value in self.vars.items() if name.startswith("ivr.")}
-        return self.flow.conditions.test(condition, {**self.vars, "ivr": written})
+        """Whether a named condition holds; raises `ConditionFailed`."""
+        return self.flow.conditions.test(condition, self.vars)
 
     def fill(self, text: str) -> str:
         """A text with this call's variables; raises `BadText` where one has no value."""
@@ -394,7 +394,7 @@ class Call:
     )
 
     def _state_at_entry(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in self.AT_ENTRY}
+        state = dict(zip(self.AT_ENTRY, _at_entry(self), strict=True))
         return {**state, "vars": dict(self.vars), "heard": sorted(self.heard), "at": self.now}
 
     def stand_at(self, entry: Mapping[str, Any]) -> None:
@@ -416,3 +416,6 @@ class Call:
         finally:
             self._muted = False
             self._out = []
+
+
+_at_entry = attrgetter(*Call.AT_ENTRY)

@@ -56,7 +56,7 @@ class Book:
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
         for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM):
-            if compiled.program.flow == flow and compiled.program.version == version:
+            if compiled.name == flow and compiled.version == version:
                 return compiled
         return None
 

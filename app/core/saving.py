@@ -8,7 +8,8 @@ where it stood, the call takes its flow's error exit instead of guessing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from app.core import events as ev
@@ -20,6 +21,8 @@ _NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadli
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "swallow_until", "playing", "played_at", "unsure", "asked")
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
+_PLACE, _OFFER = tuple(f.name for f in fields(Place)), tuple(f.name for f in fields(Offer))
+_centre_owns, _of_place, _of_offer = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE), attrgetter(*_OFFER)
 FED = (
     ev.DigitPressed,
     ev.PlaybackEnded,
@@ -36,13 +39,13 @@ FED = (
 
 def dump_call(center: Center, call: Call) -> dict[str, Any]:
     """One call's live row."""
-    row = {name: getattr(call, name) for name in _CENTRE_OWNS}
+    place, offer = call.place, call.offer
     return {
-        **row,
-        "flow": call.flow.program.flow,
-        "version": call.flow.program.version,
-        "place": None if call.place is None else asdict(call.place),
-        "offer": None if call.offer is None else asdict(call.offer),
+        **dict(zip(_CENTRE_OWNS, _centre_owns(call), strict=True)),
+        "flow": call.flow.name,
+        "version": call.flow.version,
+        "place": None if place is None else dict(zip(_PLACE, _of_place(place), strict=True)),
+        "offer": None if offer is None else dict(zip(_OFFER, _of_offer(offer), strict=True)),
         "entry": call.entry,
         "check": [call.step, call.steps, call.waits, call.minted],
         "timers": center.timers.of(call.id),
@@ -53,8 +56,8 @@ def history_row(call: Call) -> dict[str, Any]:
     """What stays of a call that is over."""
     return {
         "call": call.id,
-        "flow": call.flow.program.flow,
-        "version": call.flow.program.version,
+        "flow": call.flow.name,
+        "version": call.flow.version,
         "process": call.flow.program.process,
         "queue": call.place.queue if call.place else "",
         "agent": call.served_by,

@@ -44,6 +44,7 @@ STUCK_AFTER = 0.4  # seconds
 TIMEOUTS_IN_A_ROW = 3  # after so many the socket is given up
 BACKOFF = (0.05, 0.25, 0.5, 1.0, 1.5, 2.0)  # seconds before each attempt, with up to as much again by chance
 STEADY_AFTER = 5.0  # seconds after which a connection counts as good
+LATE_HANDSHAKE = 120.0  # seconds in which a handshake that we gave up on may still reach Asterisk
 MAX_PENDING = 20_000
 MAX_ANSWER = 8 * 1024 * 1024  # bytes of one answer or event
 MIN_PASSWORD = 16
@@ -259,6 +260,7 @@ class AriLink:
         self._echo_sent = ""
         self._echo_at = 0.0
         self._fatal: AriError | None = None
+        self._given_up, self._given_up_at = 0, 0.0
         self.malformed = 0
 
     # ---- asking ------------------------------------------------------------------------------------------------------
@@ -375,10 +377,14 @@ class AriLink:
         """Connect, and connect again for ever; returns only by `AriRefused`, `AriReplaced` or cancellation."""
         connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=10)
         timeout = aiohttp.ClientTimeout(total=DEADLINE)
+        alone = aiohttp.TCPConnector(force_close=True)
         try:
-            async with aiohttp.ClientSession(headers=self._headers, connector=connector, timeout=timeout, trust_env=False) as session:
+            async with (
+                aiohttp.ClientSession(headers=self._headers, connector=connector, timeout=timeout, trust_env=False) as session,
+                aiohttp.ClientSession(headers=self._headers, connector=alone, timeout=timeout, trust_env=False) as events,
+            ):
                 self._session = session
-                await self._keep_connected(session)
+                await self._keep_connected(events)
         finally:
             self._session = None
             self._drop_pending("the line to Asterisk is closed")
@@ -450,6 +456,7 @@ class AriLink:
                 raise AriRefused(f"Asterisk refuses our ARI user ({error.status}): check user, password and rights", error.status) from None
             raise AriLost(f"Asterisk answers {error.status} instead of opening the event socket", error.status) from None
         except TimeoutError:
+            self._given_up, self._given_up_at = self._given_up + 1, time.monotonic()
             raise AriLost("Asterisk does not answer") from None
         except (aiohttp.ClientError, OSError) as error:
             raise AriLost(f"cannot connect to Asterisk: {type(error).__name__}") from None
@@ -511,7 +518,7 @@ class AriLink:
         if kind == "RESTResponse":
             self._take_answer(message)
         elif kind == "ApplicationReplaced" and message.get("application") == self.app:
-            self.fail(AriReplaced("another process took our ARI application"))
+            self._replaced()
         elif kind == "ChannelUserevent" and message.get("eventname") == ECHO:
             self._echo_back(message)
         else:
@@ -519,6 +526,14 @@ class AriLink:
                 self._on_event(message)
             except Exception:
                 log.exception("ari_event_handler_failed", kind=kind)
+
+    def _replaced(self) -> None:
+        """Somebody registered under our name: a handshake of ours that we gave up on and that came through late, or else another."""
+        if self._given_up and time.monotonic() - self._given_up_at < LATE_HANDSHAKE:
+            self._given_up -= 1
+            self.reconnect("a handshake that we had given up on took our place")
+        else:
+            self.fail(AriReplaced("another process took our ARI application"))
 
     def _take_answer(self, message: dict[str, Any]) -> None:
         self._stuck = False
@@ -574,8 +589,8 @@ class AriLink:
                 continue
             n += 1
             self._echo_sent, self._echo_at = str(n), time.monotonic()
-            query = (("application", self.app), ("source", f"application:{self.app}"))
-            self._send_ws(Request("POST", f"events/user/{ECHO}", query, {"variables": {"n": self._echo_sent}}), self._echo_answered)
+            request = Request("POST", f"events/user/{ECHO}", (("application", self.app),), {"variables": {"n": self._echo_sent}})
+            self._send_ws(request, self._echo_answered)
 
     def _echo_answered(self, answer: Answer) -> None:
         if isinstance(answer, AriRefused):

@@ -253,8 +253,8 @@ class LocalPbx:
     def _queues(self) -> str:
         members = [f"member => PJSIP/{agent.extension},0,{agent.extension},PJSIP/{agent.extension}" for agent in self.agents]
         lines = [_include("queues")]
-        for queue in ("callwright-fallback", *self.queues):
-            lines += [f"[{queue}](callwright-queue)", *members]
+        for queue in ("fallback", *self.queues):
+            lines += [f"[callwright-{queue}](callwright-queue)", *members]
         return _lines(*lines)
 
     def _extensions(self) -> str:

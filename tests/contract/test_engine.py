@@ -289,8 +289,7 @@ async def test_a_call_whose_flow_has_changed_takes_its_error_exit_with_ids_of_it
         first.dial("call1", ani="")
         old = await first.given(do.Play, "call1")
     async with hall(sqlite_url, key_file, start=False) as second:
-        flow = second.engine.center.book.flows["1000"]
-        flow.program._version = "another"
+        second.engine.center.book.flows["1000"].version = "another"
         await second.start()
         new = await second.given(do.Play, "call1")
         assert "Something went wrong" in new.media[0]

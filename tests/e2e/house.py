@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import time
@@ -26,19 +27,31 @@ UNKNOWN = "+4930555000999"
 
 
 def free_ports() -> Ports:
-    """Ports that nobody listens on, RTP in a block of its own."""
+    """Ports that nobody listens on, RTP in a block of its own.
+
+    They are below those that the kernel gives to clients: one who knocks there while nobody listens may otherwise be connected to itself.
+    """
     held: list[socket.socket] = []
     chosen = {}
     for each in fields(Ports):
-        kind = socket.SOCK_DGRAM if each.name in ("sip", "rtp_start") else socket.SOCK_STREAM
-        holder = socket.socket(socket.AF_INET, kind)
-        holder.bind(("127.0.0.1", 0))
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if each.name in ("sip", "rtp_start") else socket.SOCK_STREAM)
         held.append(holder)
-        chosen[each.name] = holder.getsockname()[1]
+        chosen[each.name] = low_port(holder)
     for holder in held:
         holder.close()
     start = 20_000 + (os.getpid() % 6) * 2_000
     return Ports(**{**chosen, "rtp_start": start, "rtp_end": start + 1_998})
+
+
+def low_port(holder: socket.socket) -> int:
+    """Bind to a free port of 127.0.0.1 below those that the kernel gives to clients."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
 
 
 @dataclass(slots=True)

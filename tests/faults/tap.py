@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+_REQUEST = re.compile(rb"((?:GET|POST|PUT|DELETE) [^ \r\n]+) HTTP/1\\.1\r\n")
 
 
 @dataclass(slots=True)
 class Line:
-    """One connection: what the client sent, with the monotonic time of each piece."""
+    """One connection: what the client sent, and how much of it at which monotonic time."""
 
-    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+    sent: bytearray = field(default_factory=bytearray)
+    marks: list[tuple[int, float]] = field(default_factory=list)
+
+    def keep(self, data: bytes) -> None:
+        """One more piece."""
+        self.marks.append((len(self.sent), time.monotonic()))
+        self.sent += data
 
     def orders_since(self, at: float) -> list[str]:
-        """What was asked for since then: HTTP requests, and websocket frames other than ping, pong and close."""
-        return [order for when, piece in self.pieces if when >= at for order in _orders(piece)]
+        """What was asked for since then, as `METHOD uri`, over HTTP or in frames of a websocket."""
+        begins = next((offset for offset, when in self.marks if when >= at), len(self.sent))
+        sent = bytes(self.sent)
+        head = sent.find(b"\r\n\r\n") + 4
+        if b"Upgrade: websocket" in sent[:head]:
+            return [order for offset, order in _frames(sent, head) if offset >= begins]
+        return [found[1].decode() for found in _REQUEST.finditer(sent) if found.start(1) >= begins]
 
 
-def _orders(piece: bytes) -> list[str]:
-    if piece[:5].strip().isalpha():
-        return [piece.split(b"\r\n")[0].decode(errors="replace")]
-    while len(piece) >= 6:
-        opcode, length = piece[0] & 0x0F, piece[1] & 0x7F
-        if opcode < 8:
-            return [f"a frame of data (opcode {opcode})"]
-        piece = piece[6 + length :]
-    return []
+def _frames(sent: bytes, at: int) -> Iterator[tuple[int, str]]:
+    """Each request in a client's frames, with the offset of its frame."""
+    while at + 6 <= len(sent):
+        short = sent[at + 1] & 0x7F
+        head = {126: 4, 127: 10}.get(short, 2)
+        length = short if head == 2 else int.from_bytes(sent[at + 2 : at + head], "big")
+        mask, body = sent[at + head : at + head + 4], sent[at + head + 4 : at + head + 4 + length]
+        if sent[at] & 0x0F == 1:
+            said = json.loads(bytes(byte ^ mask[n % 4] for n, byte in enumerate(body)))
+            yield at, f"{said['method']} {said['uri']}"
+        at += head + 4 + length
 
 
 class Tap:
@@ -66,7 +84,7 @@ def _pump(source: socket.socket, sink: socket.socket, kept: Line | None) -> None
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             if kept is not None:
-                kept.pieces.append((time.monotonic(), data))
+                kept.keep(data)
             sink.sendall(data)
     for each in (sink, source):
         with contextlib.suppress(OSError):

@@ -52,13 +52,13 @@ def draw(path: Path, told: Mapping[str, Any]) -> None:
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[contender]) for contender in CONTENDERS]
-        figure.legend(handles, CONTENDERS, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.985, 0.995))
+        figure.legend(handles, CONTENDERS, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.985, 1 - 0.06 / (4.0 * lines)))
         steal = ", ".join(f"{contender} {rows[contender]['steal_pct']:g} %" for contender in CONTENDERS)
         calls = ", ".join(f"{rows[contender]['calls']}" for contender in CONTENDERS)
         figure.text(
             0.022, 0.012, f"calls measured: {calls}   ·   CPU stolen by other machines on this host: {steal}", fontsize=9, color="#69747f"
         )
-        figure.tight_layout(rect=(0.01, 0.035, 0.99, 0.95), h_pad=2.2, w_pad=2.6)
+        figure.tight_layout(rect=(0.01, 0.035, 0.99, 1 - 0.42 / (4.0 * lines)), h_pad=2.2, w_pad=2.6)
         figure.savefig(path)
         plt.close(figure)
 

@@ -1,8 +1,8 @@
 """Where Callwright's CPU goes: CPU of each thread by the kernel's count, and what a sampling profiler sees in those that run Python.
 
-A moment counts when a thread holds the interpreter; it is put down to the innermost function of our own on the stack, so that a
-library's time counts for who called it. SQLite and system calls let go of the interpreter: they are what a thread's CPU has beyond
-its Python. Needs `py-spy` and the right to look into another process (root).
+A moment counts when a thread holds the interpreter, whether or not it gets a processor just then; so the shares are sound on a busy
+machine too, and are scaled to the CPU that was used. Each is put down to the innermost function of our own on the stack: a library's
+time counts for who called it, and SQLite's own time, outside the interpreter, shows in its thread alone. Needs `py-spy` and the right to look into another process (root).
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def run(bench: Bench, house: BenchHouse, out: Console) -> None:
     assert pid is not None
     found, before = bench.found[CALLWRIGHT], {}
     bench.measure(found, bench.meters(), lambda seconds: (before.update(threads(pid)), record(seconds)))
-    spent = {thread: used - before.get(thread, 0.0) for thread, used in threads(pid).items()}
+    used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in threads(pid).items()}
     if recorders[0].wait(30) or not file.exists():
         raise RuntimeError("py-spy could not look into the application")
     told = found.as_json()
     out.print(f"\napplication: {told['app_cpu_s_per_1000']} ms of CPU a call, the profiler's own disturbance included; by thread:")
-    for thread, used in sorted(spent.items(), key=lambda each: -each[1]):
-        if used > 0:
-            out.print(f"  {'the loop' if thread == pid else thread}: {1000 * used / found.placed:.2f} ms a call")
-    show(out, stacks(file), 1000 / HERTZ / found.placed)
+    for thread, seconds in sorted(used.items(), key=lambda each: -each[1]):
+        if seconds > 0:
+            out.print(f"  {'the loop' if thread == pid else thread}: {1000 * seconds / found.placed:.2f} ms a call")
+    show(out, stacks(file), told["app_cpu_s_per_1000"])
 
 
 def threads(pid: int) -> dict[int, float]:
@@ -86,19 +86,19 @@ def stacks(file: Path) -> list[tuple[list[str], int]]:
     return found
 
 
-def show(out: Console, seen: list[tuple[list[str], int]], each: float) -> None:
-    """Two tables: by our own innermost function, and by the function that ran. `each` is the milliseconds a call that one sample stands for."""
-    every = sum(count for _, count in seen)
-    out.print(f"Python: {each * every:.2f} ms a call")
+def show(out: Console, seen: list[tuple[list[str], int]], spent: float) -> None:
+    """Two tables: by our own innermost function, and by the function that ran. `spent` is milliseconds a call in all."""
+    every = sum(count for _, count in seen) or 1
     for title, owner in (("our own function, with what it calls outside", ours), ("the function that ran", lambda stack: stack[-1])):
-        spent: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for stack, count in seen:
-            spent[owner(stack)] += count
+            counts[owner(stack)] += count
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2))
         table.add_column(title)
+        table.add_column("%", justify="right")
         table.add_column("ms a call", justify="right")
-        for name, count in spent.most_common(TOP):
-            table.add_row(name, f"{each * count:.2f}")
+        for name, count in counts.most_common(TOP):
+            table.add_row(name, f"{100 * count / every:.1f}", f"{spent * count / every:.2f}")
         out.print()
         out.print(table)
 

@@ -518,7 +518,7 @@ class CentreMachine(RuleBasedStateMachine):
     def picture(center: Center) -> dict[str, Any]:
         """Everything that decides what a centre does next."""
         acd = center.acd
-        return json.loads(
+        picture: dict[str, Any] = json.loads(
             json.dumps(
                 {
                     "calls": {call.id: dump_call(center, call) for call in center.calls.values()},
@@ -535,6 +535,7 @@ class CentreMachine(RuleBasedStateMachine):
                 sort_keys=True,
             )
         )
+        return picture
 
     @invariant()
     def a_restart_changes_nothing(self) -> None:

@@ -95,7 +95,7 @@ def test_files_hold_the_ports_and_include_what_is_shipped(tmp_path: Path) -> Non
     assert "bind = 127.0.0.1:15060" in text["pjsip.conf"]
     assert "CALLWRIGHT_AGI = 127.0.0.1:14573" in text["extensions.conf"]
     assert text["extensions.conf"].endswith("[bench]\n")
-    assert "[orders](callwright-queue)" in text["queues.conf"]
+    assert "[callwright-orders](callwright-queue)" in text["queues.conf"]
     assert local.secrets.ari not in text["ari.conf"]
     for name, body in text.items():
         for line in body.splitlines():

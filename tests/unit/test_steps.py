@@ -19,7 +19,7 @@ from tests.unit.centre import Sim
 OUTPUTS = {"find": {"count": "int", "found": "bool", "name": "string", "email": "string", "skills": "map", "premium": "bool"}}
 QUEUES = {"line": QueueDef("line", music="slow", ring=5, wrap_up=10, max_wait=60)}
 AGENTS = {"ann": AgentDef("ann", "Ann", "ann", {"x": 5}, ("line",))}
-COLLECT = {
+COLLECT: dict[str, Any] = {
     "do": "collect",
     "into": "code",
     "prompt": "ask",
@@ -32,7 +32,7 @@ COLLECT = {
     "tries": "2",
     "exits": {"match": "matched", "no_match": "not_matched", "no_input": "nothing"},
 }
-MENU = {
+MENU: dict[str, Any] = {
     "do": "menu",
     "prompt": "ask",
     "choices": {"1": "one", "#": "hash"},
@@ -41,7 +41,7 @@ MENU = {
     "tries": "2",
     "exits": {"no_match": "not_matched", "no_input": "nothing"},
 }
-LOOKUP = {
+LOOKUP: dict[str, Any] = {
     "do": "lookup",
     "into": "contact",
     "action": "find",
@@ -50,8 +50,12 @@ LOOKUP = {
     "mask": "long",
     "exits": {"found": "found", "none": "none", "many": "many", "failed": "failed"},
 }
-QUEUE = {"do": "queue", "queue": "line", "exits": {"talked": "talked", "no_agents": "nobody", "too_long": "long_wait", "failed": "failed"}}
-MAIL = {
+QUEUE: dict[str, Any] = {
+    "do": "queue",
+    "queue": "line",
+    "exits": {"talked": "talked", "no_agents": "nobody", "too_long": "long_wait", "failed": "failed"},
+}
+MAIL: dict[str, Any] = {
     "do": "email",
     "to": "{{ contact.email }}",
     "subject": "Hello {{ contact.name }}",
@@ -234,7 +238,7 @@ def test_the_terminator_after_a_full_entry_is_swallowed(ahead: bool) -> None:
         "zero": {**say, "exits": {"done": "first"}},
         "first": {**COLLECT, "exits": {**COLLECT["exits"], "match": "menu"}},
         "menu": MENU,
-    }  # type: ignore[dict-item]
+    }
     sim = flow(steps, "zero" if ahead else "first")
     call = ring_in(sim)
     sim.press(call, "123#")
@@ -246,7 +250,7 @@ def test_the_terminator_after_a_full_entry_is_swallowed(ahead: bool) -> None:
 
 
 def test_a_terminator_long_after_a_full_entry_is_a_key_again() -> None:
-    sim = flow({"first": {**COLLECT, "exits": {**COLLECT["exits"], "match": "menu"}}, "menu": MENU})  # type: ignore[dict-item]
+    sim = flow({"first": {**COLLECT, "exits": {**COLLECT["exits"], "match": "menu"}}, "menu": MENU})
     call = ring_in(sim)
     sim.press(call, "123")
     sim.wait(3.1)
@@ -360,7 +364,7 @@ def test_lookup_leaves_by_what_it_found(count: Any, step: str) -> None:
 
 
 def test_of_two_records_nothing_is_mixed() -> None:
-    sim = flow({"first": {**LOOKUP, "exits": {**LOOKUP["exits"], "found": "second"}}, "second": LOOKUP})  # type: ignore[dict-item]
+    sim = flow({"first": {**LOOKUP, "exits": {**LOOKUP["exits"], "found": "second"}}, "second": LOOKUP})
     call = ring_in(sim)
     found(sim, call)
     found(sim, call, name="Ben", email=None)
@@ -374,7 +378,7 @@ def test_a_late_answer_is_never_applied_to_a_later_step() -> None:
             "first": {**LOOKUP, "mask": None, "ring": "0", "exits": {**LOOKUP["exits"], "failed": "second"}},
             "second": {**LOOKUP, "ring": "0"},
         }
-    )  # type: ignore[dict-item]
+    )
     call = ring_in(sim)
     first = sim.last(do.StartAction, call).request
     sim.wait(2.6)
@@ -414,7 +418,7 @@ def test_action_keeps_its_answer_or_leaves_by_failed() -> None:
 def test_switch_takes_the_first_that_holds_and_an_error_is_never_false() -> None:
     step = {"do": "switch", "cases": {"premium": "gold", "known": "silver"}, "exits": {"otherwise": "other", "failed": "failed"}}
     conditions = {"premium": "contact.premium", "known": "call.number_known"}
-    sim = flow({"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": step}, "look", conditions=conditions)  # type: ignore[call-overload]
+    sim = flow({"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": step}, "look", conditions=conditions)
     call = ring_in(sim)
     found(sim, call, premium=True)
     assert sim.at_step(call) == "gold"
@@ -481,7 +485,7 @@ def test_callers_are_told_when_the_last_able_agent_goes_even_after_his_work() ->
 
 
 def test_keys_pressed_while_waiting_and_talking_are_not_typed_ahead() -> None:
-    sim = flow({"first": {**QUEUE, "exits": {**QUEUE["exits"], "talked": "menu"}}, "menu": MENU})  # type: ignore[dict-item]
+    sim = flow({"first": {**QUEUE, "exits": {**QUEUE["exits"], "talked": "menu"}}, "menu": MENU})
     sim.agent_is_ready("ann")
     call = ring_in(sim)
     sim.press(call, "1")
@@ -493,7 +497,7 @@ def test_keys_pressed_while_waiting_and_talking_are_not_typed_ahead() -> None:
 
 @pytest.mark.parametrize("skills", [{"x": 99}, {"x": "many"}, {f"s{n}": 1 for n in range(6)}, {"x": None}])
 def test_skills_that_nobody_can_have_take_the_failure_exit(skills: dict[str, Any]) -> None:
-    steps = {"first": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "line")}, "line": {**QUEUE, "skills_from": "contact.skills"}}  # type: ignore[call-overload]
+    steps = {"first": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "line")}, "line": {**QUEUE, "skills_from": "contact.skills"}}
     sim = flow(steps)
     sim.agent_is_ready("ann")
     call = ring_in(sim)
@@ -517,7 +521,7 @@ def test_a_returning_caller_gets_his_queue_his_time_and_his_place_back() -> None
 
 
 def mail() -> tuple[Sim, str]:
-    sim = flow({"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": MAIL}, "look")  # type: ignore[call-overload]
+    sim = flow({"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": MAIL}, "look")
     return sim, ring_in(sim)
 
 
@@ -544,7 +548,7 @@ def test_mail_that_is_not_sent_leaves_by_failed(why: str) -> None:
 
 
 def test_a_mail_that_was_taken_is_not_sent_again_after_a_crash() -> None:
-    steps = {"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": {**MAIL, "mask": "ask"}}  # type: ignore[call-overload]
+    steps = {"look": {**LOOKUP, "exits": dict.fromkeys(LOOKUP["exits"], "first")}, "first": {**MAIL, "mask": "ask"}}
     sim = flow(steps, "look")
     call = ring_in(sim)
     found(sim, call)
@@ -583,7 +587,7 @@ def test_at_most_two_hundred_steps_a_call_and_still_an_apology() -> None:
 
 
 def test_a_queue_step_that_leads_back_to_itself_ends_too() -> None:
-    sim = flow({"first": {**QUEUE, "exits": dict.fromkeys(QUEUE["exits"], "first")}})  # type: ignore[call-overload]
+    sim = flow({"first": {**QUEUE, "exits": dict.fromkeys(QUEUE["exits"], "first")}})
     call = ring_in(sim)
     assert sim.at_step(call) == "trouble"
 

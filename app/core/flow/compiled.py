@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
@@ -39,6 +39,11 @@ class Compiled:
 
     program: Program
     conditions: Conditions
+    name: str = field(init=False)
+    version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.version = self.program.flow, self.program.version
 
     def media(self, prompt: str) -> tuple[str, ...]:
         """The phrases of a prompt; one without a kind of its own is text to be spoken."""

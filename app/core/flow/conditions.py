@@ -56,11 +56,18 @@ class Conditions:
                 problems[name] = f"{text!r}: {error}"
         if problems:
             raise BadCondition(problems)
+        self._asks = {name: tuple(variable for variable in types if variable in text) for name, text in expressions.items()}
 
     def test(self, name: str, variables: Mapping[str, Any]) -> bool:
-        """Whether the named condition holds; raises `ConditionFailed` where it cannot be told."""
+        """Whether the named condition holds; raises `ConditionFailed` where it cannot be told.
+
+        It is handed only the variables that it can name. What other systems wrote, `ivr.<name>`, is one map.
+        """
+        data = {asked: variables[asked] for asked in self._asks[name] if asked in variables}
+        if "ivr" in self._asks[name]:
+            data["ivr"] = {key[4:]: value for key, value in variables.items() if key.startswith("ivr.")}
         try:
-            value = self._compiled[name].eval(data=variables).plain_value()
+            value = self._compiled[name].eval(data=data).plain_value()
         except Exception as error:
             raise ConditionFailed(f"{name}: {str(error)[:200]}") from None
         if value is True or value is False:

@@ -136,6 +136,7 @@ class Store:
             (sql.AGENT_PUT, [(agent, self._keys.centre.close(f"agent:{agent}", plain)) for agent, plain in draft.agent_put]),
             (sql.AGENT_DROP, draft.agent_drop),
             (sql.HISTORY_PUT, ended),
+            self._advance(self._seq + len(draft.journal), max(self._at, draft.at)),
         ]
         return [step for step in steps if step[1]]
 

@@ -16,7 +16,7 @@ import pytest
 from app.up import fetch
 from tests.e2e.house import LATE, PREMIUM, UNKNOWN, LiveHouse, Visit
 from tests.e2e.variant import restarted
-from tests.phones import AgentPhone, until
+from tests.phones import AgentPhone, Caller, until
 from tests.tcp_proxy import DOWN, HTTP, UP, WS, TcpProxy
 
 pytestmark = pytest.mark.pbx
@@ -265,6 +265,15 @@ def test_events_of_live_calls_arrive_over_the_new_socket(house: LiveHouse, proxy
         assert house.over(waiting.call, 3)["outcome"] == "answered"
 
 
+@contextmanager
+def cut_off(house: LiveHouse, number: str) -> Iterator[Visit]:
+    """A caller whose PBX will be gone: nobody will answer the BYE."""
+    before = {row["id"] for row in house.calls()}
+    with Caller(house.installation.ports.sip, "1000", number=number) as phone:
+        until(lambda: {row["id"] for row in house.calls()} - before, 10, "the call to arrive")
+        yield Visit(phone, ({row["id"] for row in house.calls()} - before).pop(), number)
+
+
 # ---- B7: Asterisk dies -------------------------------------------------------------------------------------------------------------
 
 
@@ -275,18 +284,18 @@ def test_asterisk_dies_with_calls_in_all_states_and_the_next_call_works(house: L
         enter = stack.enter_context
         enter(house.agent_phone("105", ring=0.1))
         enter(house.agent_phone("106", ring=0.1, talk=0.5))
-        wrapping = enter(house.visit(LATE))  # 105 is ready for longer, but busy first: one of the two wraps up
+        wrapping = enter(cut_off(house, LATE))  # 105 is ready for longer, but busy first: one of the two wraps up
         house.becomes(wrapping, "talking")
         enter(house.agent_phone("101", ring=None))
-        calls = {"talking": wrapping, "collecting": enter(house.visit(UNKNOWN)), "offered": enter(house.visit(PREMIUM))}
-        calls["wrapping"] = enter(house.visit(LATE))
+        calls = {"talking": wrapping, "collecting": enter(cut_off(house, UNKNOWN)), "offered": enter(cut_off(house, PREMIUM))}
+        calls["wrapping"] = enter(cut_off(house, LATE))
         house.becomes(calls["wrapping"], "talking")
         house.over(calls["wrapping"].call)
-        calls["waiting"] = enter(house.visit(LATE))
+        calls["waiting"] = enter(cut_off(house, LATE))
         house.becomes(calls["waiting"], "waiting")
         house.reaches(calls["collecting"], "ask_reference")
         house.becomes(calls["offered"], "offered")
-        calls["playing"] = enter(house.visit(PREMIUM))
+        calls["playing"] = enter(cut_off(house, PREMIUM))
         house.reaches(calls["playing"], "greet")
         assert house.agent("106")["work"] == "wrap_up"
 

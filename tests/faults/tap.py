@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_REQUEST = re.compile(rb"((?:GET|POST|PUT|DELETE) [^ \r\n]+) HTTP/1\\.1\r\n")
+_REQUEST = re.compile(rb"((?:GET|POST|PUT|DELETE) [^ \r\n]+) HTTP/1\.1\r\n")
 
 
 @dataclass(slots=True)

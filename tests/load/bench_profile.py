@@ -1,8 +1,9 @@
 """Where Callwright's CPU goes: CPU of each thread by the kernel's count, and what a sampling profiler sees in those that run Python.
 
 A moment counts when a thread holds the interpreter, whether or not it gets a processor just then; so the shares are sound on a busy
-machine too, and are scaled to the CPU that was used. Each is put down to the innermost function of our own on the stack: a library's
-time counts for who called it, and SQLite's own time, outside the interpreter, shows in its thread alone. Needs `py-spy` and the right to look into another process (root).
+machine too, and they are scaled to the CPU that was used. Each is put down to the innermost function of our own on the stack: a
+library's time counts for who called it. SQLite's own time, outside the interpreter, shows in its thread alone. Needs `py-spy`, and the
+right to look into another process (root).
 """
 
 from __future__ import annotations

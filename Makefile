@@ -37,6 +37,9 @@ bench: $(VENV)/.ready  ## the full call against plain dialplan and FastAGI, side
 test: desk tools  ## all tests, real calls included
 	@tests/run
 
+test-docker: tools  ## the container images, and a call through them
+	@$(PY) -m pytest -q --timeout 1800 tests/e2e/test_docker.py
+
 check: $(VENV)/.ready  ## style and types
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 
@@ -62,4 +65,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 app/desk/dist/index.html: $(VENV)/.ready $(shell find app/desk/src app/desk/*.json app/desk/*.html app/desk/*.ts -newer app/desk/dist/index.html 2>/dev/null)
 	@tests/build-desk
 
-.PHONY: help up down status call load bench test check faults lock desk tools
+.PHONY: help up down status call load bench test test-docker check faults lock desk tools

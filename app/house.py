@@ -99,7 +99,9 @@ class House:
             records = await self._engine.store.timeline(call)
         except Forgotten:
             raise Refused("forgotten", f"call {call} was forgotten") from None
-        return None if records is None else [_entry(record) for _, record in records]
+        if records is None:
+            return [] if call in self._engine.center.calls else None
+        return [_entry(record) for _, record in records]
 
     # ---- agents and queues ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ the cause of a hang-up without `soft`, and that of `ChannelDestroyed`, are Q.850
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -120,7 +120,7 @@ class Caller:
     bridge: str = ""
     joins: str = ""
     cause: int = 0
-    last_digit: str = ""
+    digits: deque[str] = field(default_factory=lambda: deque(maxlen=16))
     legs: dict[str, Leg] = field(default_factory=dict)
     bridges: set[str] = field(default_factory=set)
     playbacks: set[str] = field(default_factory=set)
@@ -452,10 +452,11 @@ def _digit(book: Book, message: Json) -> Sequence[events.Event]:
     if not isinstance(known, Caller) or known.left:
         return ()
     stamp = message.get("timestamp")
-    if digit not in _DIGITS or (isinstance(stamp, str) and stamp == known.last_digit):
+    if digit not in _DIGITS or stamp in known.digits:
         book.counts["ignored_digit"] += 1
         return ()
-    known.last_digit = stamp if isinstance(stamp, str) else ""
+    if isinstance(stamp, str):
+        known.digits.append(stamp)
     return (events.DigitPressed(known.call, digit),)
 
 

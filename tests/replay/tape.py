@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import json
 import selectors
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,7 +49,6 @@ OF_THE_PBX = (
 """What the adapter posts; the core's other events come from elsewhere."""
 
 Entry = Mapping[str, Any]
-Json = Any
 
 
 def names() -> list[str]:
@@ -111,12 +110,17 @@ def virtual_loop() -> asyncio.AbstractEventLoop:
 
 @dataclass(slots=True)
 class Played:
-    """What came out: the events posted, the requests sent, what raised where it must not, and what was ignored and why."""
+    """What came out: the events posted, process by process, the requests sent, what raised where it must not, what was ignored and why."""
 
-    events: list[ev.Event] = field(default_factory=list)
+    lives: list[list[ev.Event]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def events(self) -> list[ev.Event]:
+        """All that was posted."""
+        return [event for life in self.lives for event in life]
 
 
 class TapeLine:
@@ -252,14 +256,13 @@ def lives(tape: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 async def _live(life: Sequence[Entry], played: Played, mint: Callable[[], str]) -> None:
-    views = (
-        [LiveCall(**{**call, "playbacks": tuple(call["playbacks"])}) for call in entry["view"]] for entry in life if "view" in entry
-    )
+    views = ([LiveCall(**{**call, "playbacks": tuple(call["playbacks"])}) for call in entry["view"]] for entry in life if "view" in entry)
     line = TapeLine(life, played)
     nowhere = Line("http://127.0.0.1", "nobody", "nowhere-to-be-used")
-    pbx = Pbx(nowhere, played.events.append, lambda: next(views, []), line.render, mint)
+    posted: list[ev.Event] = []
+    played.lives.append(posted)
+    pbx = Pbx(nowhere, posted.append, lambda: next(views, []), line.render, mint)
     pbx.link = line  # type: ignore[assignment]
     line.pbx = pbx
     await pbx.run()
-    for why, times in pbx.book.counts.items():
-        played.ignored[why] = played.ignored.get(why, 0) + times
+    played.ignored.update(pbx.book.counts)

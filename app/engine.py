@@ -14,7 +14,8 @@ go out are harmless twice. So the engine goes on past the lease's end for as lon
 store has refused it all the time (`_in_touch`). A process that slept, or whose store speaks again, must prove the lease first.
 
 After a take-over, and while the link to the PBX is lost, deadlines wait until the PBX has told which channels there are, for
-`BLIND` seconds at most.
+`BLIND` seconds at most. After a take-over so does what would drive a call on (answers of actions and mail), and nobody is offered a
+call: there is no channel yet that an order could be about.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ RETRY = 0.25
 PATIENCE = 1.0
 """Seconds a commit may take before calls go on without it."""
 BLIND = 10.0
+DRIVING = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.StepFailed, ev.DeskAcknowledged)
+"""What drives a call on though the PBX has told nothing."""
 TURN = 512
 """Events handled before a commit, at most."""
 COMMIT_EDGES = tuple(round(0.00025 * 1.25**n, 6) for n in range(40))
@@ -141,6 +144,7 @@ class Engine:
         self._in_touch = 0.0
         self._blind_until = 0.0
         self._seen_pbx = False
+        self._driving: list[Arrival] = []
         self._passing = failpoints.armed()
 
     # ---- what others call ----------------------------------------------------------------------------------------------
@@ -168,6 +172,7 @@ class Engine:
         self.clock.not_before(left.now_floor)
         now = self.clock.now()
         self._blind_until = now + BLIND if left.live else 0.0
+        self.center.blind = bool(left.live)
         journal = {call: list(_handled(rows)) for call, rows in left.journal.items()}
         trouble = restore(self.center, left.live, left.agents, journal, now)
         self.post(ev.TookOver(left.now_floor, len(left.live)))
@@ -241,6 +246,8 @@ class Engine:
         deadline = self.center.next_deadline()
         now = self.clock.now()
         at = [] if deadline is None else [max(deadline, self._blind_until)]
+        if self.center.blind:
+            at.append(self._blind_until)
         if not _is_empty(pending):
             at.append(now + RETRY)
         return max(min(at) - now, 0.0) if at else None
@@ -254,16 +261,29 @@ class Engine:
         """Handle what is there: deadlines first, in order, then what arrived."""
         now = self.clock.now()
         if now >= self._blind_until:
+            self._see()
             while (due := self.center.due(now)) is not None:
                 self._handle(Arrival(due), now, pending)
         for _ in range(min(len(self._inbox), TURN)):
             arrival = self._inbox.popleft()
             self._look_at_the_link(arrival.event)
-            self._handle(arrival, self.clock.now(), pending)
+            if self.center.blind and isinstance(arrival.event, DRIVING):
+                self._driving.append(arrival)
+            else:
+                self._handle(arrival, self.clock.now(), pending)
         if self._seen_pbx and not self._inbox:
             self._blind_until = 0.0
+            self._see()
         pending.batch.at = self.clock.now()
         self._note_rows(pending)
+
+    def _see(self) -> None:
+        """After a take-over the channels are known, or have been waited for long enough: what was held back goes on."""
+        if self.center.blind:
+            self.center.blind = False
+            self._inbox.extend(self._driving)
+            self._driving.clear()
+            self.post(ev.TimerFired("", "acd"))
 
     def _look_at_the_link(self, event: ev.Event) -> None:
         """Without the PBX's events nobody knows what a deadline would mean."""

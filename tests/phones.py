@@ -153,6 +153,23 @@ class Rtp:
                 self._timestamp += round(length * RATE)
             time.sleep(gap)
 
+    def event(self, digit: str, length: float, order: Callable[[list[int]], list[int]]) -> None:
+        """Send one RFC 4733 event as a bad network would bring it.
+
+        `order` is given the numbers of its packets (the last three are its ends) and gives those that arrive, as they arrive; each
+        keeps the sequence number that it was sent with.
+        """
+        payloads = list(_event_packets(digit)(round(length * RATE)))
+        with self._sending:
+            first = self._sequence
+            for number in order(list(range(len(payloads)))):
+                self._sequence = first + number
+                self._packet(EVENT_TYPE, payloads[number][0], self._timestamp, marker=number == 0)
+                if not payloads[number][1]:
+                    time.sleep(0.02)
+            self._sequence = first + len(payloads)
+            self._timestamp += round(length * RATE)
+
     def _packet(self, payload_type: int, payload: bytes, stamp: int, marker: bool = False) -> None:
         head = struct.pack(
             "!BBHII", 0x80, payload_type | (0x80 if marker else 0), self._sequence & 0xFFFF, stamp & 0xFFFFFFFF, self._source

@@ -29,6 +29,8 @@ from app.core.flow.script import Enqueue, Order
 from app.core.timers import Timers
 from app.core.view import LiveCall
 
+FLEETING = 0.1
+"""Seconds of conversation that are none: an agent who hangs up within them has not served the caller."""
 POP_PATIENCE = 0.15
 """Seconds the phone waits for the desk to show the record."""
 RING_GRACE = 5.0
@@ -94,6 +96,8 @@ class Center:
         self.timers = Timers()
         self.ignored: Counter[str] = Counter()
         self.admitting = True
+        self.blind = False
+        """While nobody knows which channels there are, after a take-over: nobody is offered a call, nobody sent away for want of agents."""
         self.store_away = False
         """While nothing can be written: new calls take the fallback, and nobody is offered a call, since no phone may be dialled."""
         self._out: list[Any] = []
@@ -147,7 +151,7 @@ class Center:
 
     def _settled(self, now: float) -> list[Any]:
         """What has come of it, with what follows from it for those who wait."""
-        while self._fewer or (self._settle and not self.store_away):
+        while not self.blind and (self._fewer or (self._settle and not self.store_away)):
             if self._fewer:
                 self._fewer = False
                 self._those_nobody_can_serve(now)
@@ -387,7 +391,9 @@ class Center:
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None:
             return
-        if call.phase == TALKING:
+        if call.phase == TALKING and not call.lost and now - call.connected < FLEETING:
+            self._never_talked(call, now)
+        elif call.phase == TALKING:
             self._talk_over(call, "lost" if call.lost else "agent", now)
             if not call.lost:
                 self._tell(call, "talked", now)
@@ -408,6 +414,25 @@ class Center:
         call.offer, call.phase = None, QUEUED
         self.acd.requeue(call.id, now)
         place.refused = dict(self.acd.item(call.id).refused)
+        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self._settle = True
+        self._someone_able(call, now)
+
+    def _never_talked(self, call: Call, now: float) -> None:
+        """The phone was answered and hung up in one breath: no conversation, and the caller waits on in the old place."""
+        offer, place = call.offer, call.place
+        assert offer is not None
+        assert place is not None
+        self._work(offer.agent, call, "hangup", now)
+        self._work(offer.agent, call, "expire", now)
+        self._park(offer.agent, "hung up at once", now)
+        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "hung_up"))
+        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "hung_up"))
+        self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
+        call.offer, call.phase, call.served_by, call.connected, call.waited = None, QUEUED, "", 0.0, 0.0
+        call.music = True
+        self.acd.enqueue(waiting_of(call), now)
+        self.timers.set(call.id, "max_wait", max(place.first + place.max_wait, now))
         self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)

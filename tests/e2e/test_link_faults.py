@@ -74,9 +74,9 @@ def seconds(began: float) -> float:
 
 
 @contextmanager
-def talking(house: LiveHouse, **how: object) -> Iterator[tuple[Visit, AgentPhone]]:
+def talking(house: LiveHouse) -> Iterator[tuple[Visit, AgentPhone]]:
     """A caller who talks to agent 105, both heard."""
-    with house.agent_phone("105", ring=0.1, **how) as phone, house.visit(LATE) as visit:
+    with house.agent_phone("105", ring=0.1) as phone, house.visit(LATE) as visit:
         house.becomes(visit, "talking")
         until(lambda: visit.phone.rtp.hears(AGENT) and phone.rtp.hears(CALLER), 5, "both to hear each other")
         yield visit, phone
@@ -118,7 +118,8 @@ def test_hang_up_that_nobody_could_see_is_found_on_return(house: LiveHouse, prox
         proxy.refuse = True
         proxy.cut("rst")
         until(lambda: not ready(house), 3, "the loss to be noticed")
-        gone = {"caller": visit.phone, "agent": phone, "waiting": waiting.phone}[who]
+        phones: dict[str, Caller | AgentPhone] = {"caller": visit.phone, "agent": phone, "waiting": waiting.phone}
+        gone = phones[who]
         gone.hang_up()
         gone.wait_for("hungup")
         proxy.refuse = False

@@ -17,10 +17,9 @@ from functools import partial
 from typing import Any
 
 from tests.e2e.house import PREMIUM, UNKNOWN, LiveHouse, Visit
-from tests.faults.case import Case, dies, ended_as, send, start, start_armed
+from tests.faults.case import Case, dies, ended_as, send, start, start_armed, talk
 from tests.phones import AgentPhone, Caller, until
 
-AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
 RELEASED_WITHIN = 15.5
 """Seconds of silence after which those who wait are in the fallback; half a second is for looking."""
 
@@ -84,10 +83,10 @@ def agent_answers(house: LiveHouse) -> dict[str, Any]:
         house.kill()
         agent.answer()
         agent.wait_for("answered")
-        until(lambda: visit.phone.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), 5, "both to hear one another")
+        until(lambda: talk(visit.phone, agent), 5, "both to hear one another")
         start(house)
         house.becomes(visit, "talking", 5)
-        assert visit.phone.rtp.hears(AGENT_TONE)
+        until(lambda: talk(visit.phone, agent), 3, "both to hear one another")
         agent.hang_up()
         visit.phone.wait_for("released", 10)
         ended_as(house, visit.call, "answered")
@@ -187,7 +186,7 @@ def stays_away(house: LiveHouse, how: signal.Signals) -> dict[str, Any]:
         assert measured["released_after"] < RELEASED_WITHIN
         for visit in waiting:
             until(visit.phone.rtp.hears_anything, 5, "the fallback")
-        until(lambda: talking.phone.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), 3, "the pair to talk")
+        until(lambda: talk(talking.phone, agent), 3, "the pair to talk")
         late = stack.enter_context(Caller(house.installation.ports.sip, "1000", number=PREMIUM))
         late.wait_for("answered", 3)
 
@@ -204,7 +203,7 @@ def stays_away(house: LiveHouse, how: signal.Signals) -> dict[str, Any]:
         if how is signal.SIGSTOP:
             assert house.pid == pid, "the process that was frozen ended"
         assert house.call(talking.call)["state"] == "talking"
-        until(lambda: talking.phone.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), 3, "the pair to talk")
+        until(lambda: talk(talking.phone, agent), 3, "the pair to talk")
         agent.hang_up()
         talking.phone.wait_for("released", 10)
         for phone in (*(visit.phone for visit in waiting), late):

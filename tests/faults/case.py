@@ -15,10 +15,11 @@ from typing import Any
 
 from app.failpoints import VARIABLE
 from tests.e2e.house import LiveHouse
-from tests.phones import until
+from tests.phones import AgentPhone, Caller, until
 
 QUIET_SECONDS = 3.0
 """Within which every call is under control again on a machine that does nothing else."""
+AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,13 @@ def told(house: LiveHouse, call: str) -> str:
     """The last lines of a call's timeline, for a failing case."""
     entries = insist(lambda: house.timeline(call))[-14:]
     return "; ".join(f"{e['at'] % 1000:.2f} {e['type']} {e.get('step') or e.get('outcome') or e.get('reason') or ''}" for e in entries)
+
+
+def talk(caller: Caller, agent: AgentPhone) -> bool:
+    """Both hear one another, and have done so for a while: a conversation, and no mere click."""
+    now = time.monotonic()
+    return all(
+        rtp.level(tone, at, at + 0.1) > 500
+        for rtp, tone in ((caller.rtp, AGENT_TONE), (agent.rtp, CALLER_TONE))
+        for at in (now - 0.6, now - 0.1)
+    )

@@ -16,11 +16,10 @@ from typing import Any
 
 from app.up import fetch
 from tests.e2e.house import LATE, PREMIUM, LiveHouse, low_port
-from tests.faults.case import Case, ended_as, exit_code, send, start
+from tests.faults.case import AGENT_TONE, Case, ended_as, exit_code, send, start
 from tests.faults.tap import Tap
 from tests.phones import Caller, until
 
-AGENT_TONE = 1300.0
 ECHO = "POST events/user/cw-echo"
 """How the line is probed; it orders nothing."""
 PROMPTLY = 5.0

@@ -76,7 +76,7 @@ class Found:
     failed: int = 0
     spent: list[Spent] = field(default_factory=list)
     commits: Commits | None = None
-    held: tuple[float, float] | None = None
+    held: float | None = None
     max_rate: float | None = None
     tried: list[tuple[float, float, float]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
@@ -95,8 +95,7 @@ class Found:
             "answer_to_audio_ms": _spread([call.to_caller for call in self.calls]),
             "answer_to_agent_ms": _spread([call.to_agent for call in self.calls]),
             "max_rate": self.max_rate,
-            "held_kib": None if self.held is None else round(self.held[1], 1),
-            "asterisk_held_kib": None if self.held is None else round(self.held[0], 1),
+            "held_kib": None if self.held is None else round(self.held, 1),
             "steal_pct": round(sum(each.steal * each.seconds for each in self.spent) / seconds, 2),
         }
         if self.commits is not None:
@@ -184,7 +183,7 @@ class Bench:
         return now if before is None else now - before
 
     def hold(self, found: Found, meters: Meters, some: int, all_: int) -> None:
-        """KiB a held caller, of Asterisk and of the contender: the slope between some and all."""
+        """KiB of the contender's own for a held caller: the slope between some and all. Asterisk's would depend on who came before."""
         house, rate = self._house, 40.0
         house.queue(NOBODY)
         runs, readings = [], []
@@ -196,13 +195,12 @@ class Bench:
                 found.trouble.append(f"{waiting} callers should be held, {house.waiting()} are")
                 break
             time.sleep(0.5)
-            readings.append(meters.held())
+            readings.append(meters.resident())
         for run in runs:
             self.over(run)
         house.queue(FEW)
         if len(readings) == len(stays):
-            (asterisk, app), (asterisk_all, app_all) = readings
-            found.held = ((asterisk_all - asterisk) / (all_ - some), (app_all - app) / (all_ - some))
+            found.held = (readings[1] - readings[0]) / (all_ - some)
 
     def search(self, found: Found) -> None:
         """The highest rung of the ladder that is held, by halving; 0 when not even the lowest is."""

@@ -64,9 +64,9 @@ class Meters:
         work()
         return self.since(before)
 
-    def held(self) -> tuple[float, float]:
-        """Resident memory in KiB: Asterisk's, the contender's."""
-        return resident([self._asterisk]), resident(self._app)
+    def resident(self) -> float:
+        """KiB of the contender's processes in memory; 0 where Asterisk does everything."""
+        return sum(psutil.Process(pid).memory_info().rss for pid in self._app) / KIB
 
 
 def cpu(pids: Sequence[int]) -> float:
@@ -81,8 +81,3 @@ def cpu(pids: Sequence[int]) -> float:
             except psutil.NoSuchProcess:
                 continue  # it has ended: from now on its parent counts it
     return total
-
-
-def resident(pids: Sequence[int]) -> float:
-    """KiB in memory."""
-    return sum(psutil.Process(pid).memory_info().rss for pid in pids) / KIB

@@ -99,12 +99,11 @@ def _cpu(axes: Axes, rows: Rows) -> None:
         axes.bar(place, asterisk, width=0.62, color=COLOURS[contender], alpha=PALE)
         axes.bar(place, app, bottom=asterisk, width=0.62, color=COLOURS[contender])
         axes.text(place, asterisk / 2, f"Asterisk\n{asterisk:.1f}", ha="center", va="center", fontsize=8.5, color=INK)
-        if app:
-            axes.text(place + 0.34, asterisk + app / 2, f"{app:.1f} own", ha="left", va="center", fontsize=8.5, color=INK)
-        _label(axes, place, asterisk + app, f"{asterisk + app:.1f}" + (f"  (x {(asterisk + app) / base:.2f})" if base else ""), bold=True)
+        multiple = f"  (x {(asterisk + app) / base:.2f})" if base else ""
+        own = f"\nits own {app:.1f}" if app else ""
+        _label(axes, place, asterisk + app, f"{asterisk + app:.1f}{multiple}{own}", bold=True)
     axes.set_xticks(range(len(CONTENDERS)), CONTENDERS)
-    axes.set_xlim(-0.6, len(CONTENDERS) - 0.2)
-    _frame(axes, "CPU seconds per 1000 calls", max(total(rows[contender]) for contender in CONTENDERS))
+    _frame(axes, "CPU seconds per 1000 calls", 1.06 * max(total(rows[contender]) for contender in CONTENDERS))
 
 
 def _bars(axes: Axes, rows: Rows, key: str, title: str, form: str) -> None:

@@ -75,7 +75,6 @@ LINES: tuple[tuple[str, Callable[[Row, Row], str], str], ...] = (
     ("both ÷ the dialplan's", _ratio, "<= 1.15; accepted at 1.35"),
     ("highest rate, calls a second", _one("max_rate", 0), ">= 0.9 x the dialplan's"),
     ("KiB a held call, application", _one("held_kib"), "<= 8"),
-    ("KiB a held call, Asterisk", _one("asterisk_held_kib"), ""),
     ("calls placed / failed", lambda row, _: f"{row['calls']} / {row['failed']}", ""),
     ("CPU stolen by others, %", _one("steal_pct"), ""),
 )

@@ -814,6 +814,7 @@ def test_an_agent_who_is_gone_from_the_files_strands_nobody(moment: str) -> None
     if moment == "ringing":
         assert sim.center.calls[call].phase in (QUEUED, FLOW)
     if moment != "wrap-up":
+        sim.wait(1)
         sim.happen(ev.LegEnded(call, leg))
         sim.hangs_up(call)
     assert sim.center.calls == {}

@@ -28,6 +28,7 @@ def test_known_premium_caller_is_greeted_by_name_and_talks_to_the_able_agent() -
     assert "Hello Anna Schmidt" in sim.heard(call)
     assert sim.last(facts.Queued, call).skills == {"lang.en": 5, "product.printers": 3}
     assert sim.last(facts.Connected, call).agent == "101"
+    sim.wait(60)
     sim.happen(ev.LegEnded(call, sim.last(do.RingAgent, call).leg))
     assert sim.last(facts.TalkEnded, call).by == "agent"
     assert sim.all(do.HangUp, call)
@@ -204,6 +205,23 @@ def test_ring_no_answer_requeues_and_parks_the_agent() -> None:
     assert second.endpoint != first.endpoint
     assert second.leg != first.leg
     assert len(sim.all(facts.Queued, call)) == 1, "its place was kept, it was not queued anew"
+
+
+def test_an_agent_who_answers_and_hangs_up_in_one_breath_has_not_served_the_caller() -> None:
+    sim = Sim()
+    sim.agent_is_ready("102")
+    call = premium_caller_talks(sim)
+    first = sim.last(do.RingAgent, call)
+    sim.happen(ev.LegEnded(call, first.leg))
+    assert sim.center.acd.state(first.endpoint)["presence"] == "not_ready"
+    second = sim.last(do.RingAgent, call)
+    assert second.endpoint != first.endpoint
+    assert sim.last(do.StartMusic, call)
+    assert len(sim.all(facts.Queued, call)) == 1, "its place was kept, it was not queued anew"
+    sim.answers(call)
+    sim.wait(5)
+    sim.happen(ev.LegEnded(call, second.leg))
+    assert sim.last(facts.TalkEnded, call).agent == second.endpoint
 
 
 def test_the_record_is_on_the_screen_before_the_phone_rings() -> None:

@@ -478,6 +478,7 @@ def test_callers_are_told_when_the_last_able_agent_goes_even_after_his_work() ->
     leg = sim.answers(served)
     sim.happen(ev.AgentSignedOut("ann"))
     assert sim.at_step(waits) == "first"
+    sim.wait(1)
     sim.happen(ev.LegEnded(served, leg))
     sim.wait(10.1)
     assert sim.center.acd.state("ann")["presence"] == "signed_out"
@@ -491,6 +492,7 @@ def test_keys_pressed_while_waiting_and_talking_are_not_typed_ahead() -> None:
     sim.press(call, "1")
     leg = sim.answers(call)
     sim.press(call, "1")
+    sim.wait(1)
     sim.happen(ev.LegEnded(call, leg))
     assert sim.at_step(call) == "menu"
 

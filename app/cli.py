@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
 
@@ -44,7 +45,7 @@ _BEGAN = time.monotonic()
 
 def say(line: str) -> None:
     """One line of progress."""
-    out.print(f"[dim]{time.monotonic() - _BEGAN:6.1f} s[/dim]  {line}")
+    out.print(f"[dim]{time.monotonic() - _BEGAN:6.1f} s[/dim]  {line}", soft_wrap=True)
 
 
 def configure_logging() -> None:
@@ -70,9 +71,9 @@ def run(config: Annotated[Path | None, typer.Option(help="a TOML file of setting
 
 
 @app.command()
-def up(state: State = HERE) -> None:
+def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Start everything on this machine, on loopback: Asterisk, CRM, mail catcher, application, watchdog."""
-    installation = Installation(state)
+    installation = Installation(state, project)
     try:
         installation.up(say)
     except (UpError, RuntimeError, OSError) as error:
@@ -81,6 +82,20 @@ def up(state: State = HERE) -> None:
     say("everything is up")
     for line in demo_lines(installation):
         out.print(line, markup=False, soft_wrap=True)
+
+
+@app.command("check")
+def check_project(project: Annotated[Path, typer.Argument(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
+    """Check a project's files without starting anything: every mistake, with its file and line."""
+    from app.main import read_project
+
+    try:
+        book, definitions = read_project(project)
+    except ValueError as error:
+        out.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    numbers = ", ".join(sorted(book.flows))
+    print(f"nothing wrong: flows for {numbers}; {len(definitions)} actions, {len(book.queues)} queues, {len(book.agents)} agents")
 
 
 @app.command()
@@ -247,12 +262,15 @@ def _ask(state: Path, path: str) -> Any:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column in _WHOLE, overflow="fold")
     return table
 
 
+_WHOLE = frozenset({"call", "state", "since", "outcome", "agent", "presence", "work", "part", "pid", "queue", "caller", "position"})
+
+
 def _masked(number: str) -> str:
-    return "•" * max(len(number) - 2, 0) + number[-2:]
+    return f"…{number[-2:]}" if number else ""
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -31,23 +32,24 @@ from app.channels.mail import Mailer
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
 from app.core.commands import Command
-from app.core.events import AgentPhoneChanged
+from app.core.events import AgentPhoneChanged, Event
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
 from app.house import House
 from app.pbx.adapter import Line, Pbx
 from app.pbx.agi import AgiServer
 from app.pbx.ami import Ami
-from app.pbx.ari import AriRefused, AriReplaced
+from app.pbx.ari import AriRefused, AriReplaced, weak_password
 from app.publish.centre import ProjectError, load_book
 from app.settings import Settings
-from app.store import Holder, LeaseHeld, Store, StoreRefused
+from app.store import Holder, LeaseHeld, Store, StoreError, StoreRefused
 
 log = structlog.get_logger()
 
 DONE, FAILED, REPLACED, WRONG = 0, 70, 75, 78
 RETURN_EVERY = 2.0
 RENEW_EVERY = 1.0
+PRUNE_EVERY = 6 * 3600.0
 LEASE_PATIENCE = 30.0
 LAST_TURN = 3.0
 
@@ -77,10 +79,15 @@ async def _serve(settings: Settings) -> int:
 
 def load_project(settings: Settings) -> tuple[Book, dict[str, ActionDef]]:
     """What the project's files say; raises `ProjectError` or `ActionFileError`."""
-    definitions = load_actions(settings.project / "actions")
-    book = load_book(settings.project, {name: definition.outputs for name, definition in definitions.items()})
+    book, definitions = read_project(settings.project)
     book.max_calls = settings.max_calls
     return book, definitions
+
+
+def read_project(project: Path) -> tuple[Book, dict[str, ActionDef]]:
+    """A project's flows, queues, agents and actions, checked; raises `ProjectError` or `ActionFileError`."""
+    definitions = load_actions(project / "actions")
+    return load_book(project, {name: definition.outputs for name, definition in definitions.items()}), definitions
 
 
 class Application:
@@ -93,6 +100,9 @@ class Application:
 
     async def run(self, stack: AsyncExitStack) -> int:
         settings = self.settings
+        api = self._api()
+        line = self._line()
+        _free(settings.api.host, settings.api.port)
         settings.state.mkdir(parents=True, exist_ok=True)
         store = await Store.open(settings.database_url, settings.state / "callwright.key")
         stack.push_async_callback(store.close)
@@ -101,24 +111,23 @@ class Application:
         calls = await engine.take_over()
         log.info("taken over", calls=calls)
 
-        actions = Actions(self.definitions, settings.systems, engine.post, settings.origins)
+        actions = self._actions(engine.post)
         stack.push_async_callback(actions.close)
         mailer = Mailer(settings.mail, engine.post)
         stack.push_async_callback(mailer.close)
         speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
         stack.push_async_callback(speech.close)
         await self._warm(speech)
-        line = Line(settings.ari.url, settings.ari.user, settings.ari.password.get_secret_value(), settings.ari.app)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         ami = self._ami(engine)
         house = House(engine, self._health(pbx, ami, actions))
         engine.adapters = [pbx, actions, mailer, house, *([InTasks(ami)] if ami else [])]
         await self._agi(stack)
-        base = await stack.enter_async_context(serve(make_app(house, self._api())))
+        base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        parts = [pbx.run(), _renewing(engine)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
+        parts = [pbx.run(), _renewing(engine), _pruning(store)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
@@ -134,6 +143,19 @@ class Application:
         ]
         await speech.warm(texts)
 
+    def _actions(self, post: Callable[[Event], None]) -> Actions:
+        try:
+            return Actions(self.definitions, self.settings.systems, post, self.settings.origins)
+        except ValueError as error:
+            raise Refused(f"systems: {error}; an action needs an address and a secret under [systems.<name>]") from None
+
+    def _line(self) -> Line:
+        ari = self.settings.ari
+        password = ari.password.get_secret_value()
+        if weak_password(ari.user, password):
+            raise Refused("ari.password is weak: 16 characters or more, and no default")
+        return Line(ari.url, ari.user, password, ari.app)
+
     def _ami(self, engine: Engine) -> Ami | None:
         settings = self.settings.ami
         if not settings.on:
@@ -148,7 +170,7 @@ class Application:
         if not settings.on:
             return
         decider = Decider(self.book, self.definitions)
-        own = Actions(self.definitions, self.settings.systems, decider.post, self.settings.origins)
+        own = self._actions(decider.post)
         stack.push_async_callback(own.close)
         decider.actions = own
         server = AgiServer(settings.host, settings.port, settings.allow, decider.decide)
@@ -161,11 +183,11 @@ class Application:
     def _api(self) -> ApiSettings:
         settings = self.settings.api
         if settings.credentials is None:
-            raise Refused("api.credentials is not set: a TOML file of tokens and PINs (`callwright credentials --help`)")
+            raise Refused("api.credentials is not set: a TOML file of tokens and PINs, hashed; asterisk-config/README.md shows one")
         return ApiSettings(
             host=settings.host,
             port=settings.port,
-            credentials=Credentials.load(settings.credentials),
+            credentials=_credentials(settings.credentials),
             session_key=settings.session_key,
             record_origins=settings.record_origins,
         )
@@ -225,6 +247,13 @@ class Application:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _credentials(file: Path) -> Credentials:
+    try:
+        return Credentials.load(file)
+    except OSError as error:
+        raise Refused(f"api.credentials: {file} cannot be read: {error.strerror}") from None
+
+
 async def _lease(store: Store) -> None:
     """Become the writer; waits for another process that ends, and says so."""
     holder, waited = Holder.current(), 0.0
@@ -247,6 +276,18 @@ async def _renewing(engine: Engine) -> None:
         await engine.keep_lease()
 
 
+async def _pruning(store: Store) -> None:
+    """Drop what is too old to be kept, a while after the start and then a few times a day."""
+    while True:
+        await asyncio.sleep(PRUNE_EVERY)
+        try:
+            pruned = await store.prune()
+        except StoreError as error:
+            log.warning("what is too old could not be dropped", reason=str(error))
+        else:
+            log.info("dropped what was too old", calls=pruned)
+
+
 async def _returning(ami: Ami, pbx: Pbx, engine: Engine) -> None:
     """Bring callers who went to the fallback while we were away back to their place, once we can serve them again."""
     while True:
@@ -265,6 +306,16 @@ async def _returning(ami: Ami, pbx: Pbx, engine: Engine) -> None:
                 await ami.return_caller(caller["channel"])
             except Exception as error:
                 log.info("a caller stays in the fallback", reason=str(error) or type(error).__name__)
+
+
+def _free(host: str, port: int) -> None:
+    """Refuse an address that is taken before anything else is touched."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Refused(f"api: {host}:{port} cannot be used: {error.strerror}") from None
 
 
 def _rendered(speech: Speech) -> Callable[[str, str], Awaitable[str]]:

@@ -1,14 +1,15 @@
 """Settings: a TOML file, overridden by environment variables `CALLWRIGHT_*` (nested with two underscores).
 
-Every default is for one machine, on loopback. Secrets come from the file (which only its owner may read) or the environment.
+Every default is for one machine, on loopback. Secrets come from the file, which should be readable by its owner alone, or the environment.
 """
 
 from __future__ import annotations
 
+import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.actions.credentials import Credentials
@@ -101,5 +102,14 @@ class Settings(BaseSettings):
 
 def read_settings(file: Path | None) -> Settings:
     """The settings of a file (none: defaults and environment alone); raises `ValueError` with what is wrong and where."""
-    values = TomlConfigSettingsSource(Settings, file)() if file else {}
-    return Settings(**values)
+    if file is None:
+        return Settings()
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    try:
+        return Settings(**TomlConfigSettingsSource(Settings, file)())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file}: not TOML: {error}") from None
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise ValueError("\n".join(f"{file}: {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)) from None

@@ -34,7 +34,8 @@ from app.settings import DEMO
 Say = Callable[[str], None]
 PACKAGES = {"espeak-ng": "espeak-ng", "sox": "sox", "sipp": "sip-tester"}
 READY_SECONDS = 45.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 40.0
+"""Longer than the application waits for its calls."""
 
 
 class UpError(RuntimeError):
@@ -233,12 +234,12 @@ class Installation:
         return pid if _started(pid) == started else None
 
     def down(self, say: Say) -> None:
-        """End everything that was started from here, the application first, so that it can climb down."""
+        """End everything that was started from here: the watchdog, then the application, which may finish its calls, then the rest."""
         for part in reversed(self.parts()):
             self.end(part.name, say)
-        if (self.state / "asterisk" / "pid").exists():
+        if self._pid_of_asterisk() is not None:
             say("stopping Asterisk")
-            self.pbx(say).stop()
+            self.pbx(lambda _: None).stop()
 
     def end(self, name: str, say: Say, number: signal.Signals = signal.SIGTERM) -> None:
         """End one part; one that does not end in time is killed."""
@@ -247,10 +248,17 @@ class Installation:
             return
         say(f"stopping {name} (pid {pid})")
         os.kill(pid, number)
-        until = time.monotonic() + STOP_SECONDS
+        began = time.monotonic()
+        told = False
         while self.pid(name) is not None:
-            if time.monotonic() > until:
+            waited = time.monotonic() - began
+            if waited > 2.0 and not told:
+                say(f"{name} still has something in hand; waiting for it, {STOP_SECONDS:.0f} s at most")
+                told = True
+            if waited > STOP_SECONDS:
+                say(f"{name} does not end; killing it")
                 os.kill(pid, signal.SIGKILL)
+                return
             time.sleep(0.05)
         (self.state / f"{name}.pid").unlink(missing_ok=True)
 
@@ -264,10 +272,18 @@ class Installation:
     def status(self) -> list[PartState]:
         """What runs and what does not, and why."""
         asterisk = self._pid_of_asterisk()
-        rows = [PartState("asterisk", asterisk, f"udp:127.0.0.1:{self.ports.sip}", "running" if asterisk else "down")]
+        rows = [
+            PartState(
+                "asterisk",
+                asterisk,
+                f"udp:127.0.0.1:{self.ports.sip}",
+                "running" if asterisk else "down",
+                "" if asterisk else "not started, or ended",
+            )
+        ]
         for part in self.parts():
             pid = self.pid(part.name)
-            why = _not_ready(part.ready) if pid else "not started, or ended; see its log"
+            why = _not_ready(part.ready) if pid else f"not started, or ended; see {self.state / 'log' / part.name}.log"
             rows.append(PartState(part.name, pid, part.address, "down" if pid is None else "not ready" if why else "running", why or ""))
         return rows
 
@@ -281,8 +297,9 @@ class Installation:
 
     def _ports_are_free(self) -> None:
         kinds = {"sip": socket.SOCK_DGRAM}
+        owners = {"agi": "application", "api": "application", "crm": "crm", "smtp": "mail", "mail": "mail"}
         for name, port in asdict(self.ports).items():
-            if name in ("rtp_start", "rtp_end", "watchdog"):
+            if name in ("rtp_start", "rtp_end", "watchdog") or self.pid(owners.get(name, "")) is not None:
                 continue
             with socket.socket(socket.AF_INET, kinds.get(name, socket.SOCK_STREAM)) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -23,10 +23,11 @@ from typing import Annotated, Any, Final, Literal
 from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from app.yamlfile import Document, Place, YamlError, read_yaml
+
 from . import templates
 from .extract import Attribute, compile_path
 from .values import TYPES, TooBig, WrongType, cel_type, from_text
-from .yamlfile import Document, Place, YamlError, read_yaml
 
 DEFAULT_BUDGET: Final = 2.5
 MAX_BUDGET: Final = 8.0

@@ -38,7 +38,17 @@ RING_GRACE = 5.0
 DESK_GRACE = 10.0
 """Seconds a desk may be away before an offer is withdrawn from it."""
 CANCELLED, DECLINED = 26, 21
-REASONS = {17: "busy", 18: "no_answer", 19: "no_answer", 21: "rejected", 3: "unreachable", 20: "unreachable", 0: "failed", 26: "failed"}
+REASONS = {
+    17: "busy",
+    18: "no_answer",
+    19: "no_answer",
+    21: "rejected",
+    3: "unreachable",
+    20: "unreachable",
+    0: "failed",
+    26: "failed",
+    -1: "withdrawn",
+}
 
 AWAY = "callwright-fallback"
 FALLBACK = Program.model_validate(
@@ -53,7 +63,7 @@ class Book:
     flows: Mapping[str, Compiled]
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
-    max_calls: int = 1500
+    max_calls: int = 1000
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
@@ -391,7 +401,7 @@ class Center:
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None:
             return
-        if call.phase == TALKING and not call.lost and now - call.connected < FLEETING:
+        if call.phase == TALKING and not call.lost and now - call.offer.answered < FLEETING:
             self._never_talked(call, now)
         elif call.phase == TALKING:
             self._talk_over(call, "lost" if call.lost else "agent", now)
@@ -670,6 +680,7 @@ class Center:
         elif call.phase == OFFERED and call.offer:
             self._find_leg(call, call.offer, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
+            call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
             self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:

@@ -92,7 +92,10 @@ class LegAnswered(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class LegEnded(CallEvent):
-    """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us."""
+    """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us.
+
+    -1: it was ordered, and there never was one.
+    """
 
     leg: str
     cause: int = 16

@@ -214,6 +214,11 @@ class LinkHealth:
     reconnects: int
 
 
+def weak_password(user: str, password: str) -> bool:
+    """Whether a password is too short or a default."""
+    return password in (user, "asterisk") or len(password) < MIN_PASSWORD
+
+
 class AriLink:
     """One application's line to one Asterisk. `run()` keeps it up until it is cancelled or refused.
 
@@ -233,7 +238,7 @@ class AriLink:
         on_down: Callable[[str], None],
         probe_channel: Callable[[], str] = lambda: "",
     ) -> None:
-        if password == user or password == "asterisk" or len(password) < MIN_PASSWORD:
+        if weak_password(user, password):
             raise ValueError(f"the ARI password is weak: it must have {MIN_PASSWORD} characters or more and not be a default")
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", app):
             raise ValueError("the ARI application's name must be letters, digits, - and _, at most 40")

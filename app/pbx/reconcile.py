@@ -2,7 +2,8 @@
 
 The adapter takes a `Snapshot` after every connect, while the events that come in wait; `reconcile` makes it into the events
 that the core missed, in the order in which it can take them: first that the line is back, then for each call what happened
-to its legs, its playbacks and its caller, then how it was found, and last the callers whose arrival nobody saw.
+to its legs and its caller, then how it was found, then what happened to its playbacks (what follows from their end needs a channel that
+is as it was ordered: answered), and last the callers whose arrival nobody saw.
 
 | found | means |
 |---|---|
@@ -28,7 +29,7 @@ from app.pbx.wire import BRIDGE, LEG, NO_ANSWER, NORMAL, TEMPORARY
 
 Json: TypeAlias = Mapping[str, Any]
 
-NEVER_WAS = 0
+NEVER_WAS = -1
 """The cause of a leg that was ordered and is not there: nobody's phone rang."""
 
 
@@ -74,9 +75,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
     alive: dict[str, str] = {}
     for leg, believed in live.legs.items():
         out += _one_leg(live.call, leg, believed, found, alive)
-    if here:
-        out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
-    elif live.caller:
+    if live.caller and not here:
         out.append(events.CallerLeft(live.call, _lost_cause(found, NORMAL), elsewhere=channel is not None))
     if here and channel is not None:
         bridge = found.where.get(live.channel, "")
@@ -91,6 +90,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
                 playbacks=tuple(each for each in live.playbacks if each in found.playbacks),
             )
         )
+        out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
     return out
 
 

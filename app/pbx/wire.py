@@ -15,11 +15,13 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from app.core import commands, events
 from app.core.view import LiveCall
 from app.pbx.ari import Request
+from app.pbx.keys import Keys
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -121,6 +123,7 @@ class Caller:
     joins: str = ""
     cause: int = 0
     digits: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+    keys: Keys = field(default_factory=Keys)
     legs: dict[str, Leg] = field(default_factory=dict)
     bridges: set[str] = field(default_factory=set)
     playbacks: set[str] = field(default_factory=set)
@@ -457,11 +460,26 @@ def _digit(book: Book, message: Json) -> Sequence[events.Event]:
         return ()
     if isinstance(stamp, str):
         known.digits.append(stamp)
+    length, at = message.get("duration_ms"), _time(stamp)
+    if at and isinstance(length, int) and not known.keys.counts(digit, length / 1000, at):
+        book.counts["repeated_digit"] += 1
+        return ()
     return (events.DigitPressed(known.call, digit),)
+
+
+def _time(stamp: object) -> float:
+    """One of Asterisk's timestamps in seconds since the epoch; 0.0 for what is none."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _playback_finished(book: Book, message: Json) -> Sequence[events.Event]:
     playback = message["playback"]
+    caller = book.playbacks.get(playback["id"])
+    if caller is not None:
+        caller.keys.prompt_ended(_time(message.get("timestamp")))
     return book.playback_ended(playback["id"], playback.get("state") != "failed")
 
 

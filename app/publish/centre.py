@@ -18,7 +18,7 @@ from app.core.flow.compiled import BadProgram, Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.steps import STEPS
 from app.core.flow.words import unknown
-from app.publish.yamlfile import Document, Place, YamlError, read_yaml
+from app.yamlfile import Document, Place, YamlError, read_yaml
 
 KINDS = (*STEPS, "release", "hangup")
 Level = Annotated[int, Field(ge=1, le=10)]

@@ -200,6 +200,11 @@ class LiveHouse:
         """Wait until the call is in a state."""
         until(lambda: self._at(visit.call)[1] == state, within, f"state {state}; is {self._at(visit.call)}")
 
+    def talks_for(self, visit: Visit, seconds: float) -> None:
+        """Wait until the conversation has lasted so long; one that is over at once is none."""
+        self.becomes(visit, "talking")
+        until(lambda: time.time() - (self.call(visit.call)["connected"] or time.time()) > seconds, 10, "the conversation to last")
+
     def _at(self, call: str) -> tuple[str, str]:
         try:
             row = self.call(call)

@@ -141,7 +141,6 @@ def understood(house: LiveHouse, visit: Visit, pressed: int) -> str:
     """What the flow collected, once the call is over; and each key counted once."""
     house.over(visit.call, 20)
     mail = next((m for m in house.mails() if visit.call in m["body"]), None)
-    print([round(e["at"] % 100, 2) for e in entries(house, visit, "DigitPressed")], mail)
     assert len(entries(house, visit, "DigitPressed")) == pressed
     return mail["subject"] if mail else "nothing"
 

@@ -121,6 +121,7 @@ def test_both_hang_up_in_the_same_moment(house: LiveHouse) -> None:
                 house.becomes(visit, "talking")
                 visit.phone.wait_for("answered")
                 until(lambda: len(phone.sipp.logged("answered")) > n, 5, "the agent's ACK")  # noqa: B023
+                until(lambda: visit.phone.rtp.hears(AGENT), 3, "the agent")
                 at_once((0.01, visit.phone.hang_up), (0.01 + offset, phone.hang_up))
                 assert one_end(house, visit) == "answered"
                 assert len(entries(house, visit, "TalkEnded")) == 1, f"offset {1000 * offset:.1f} ms"
@@ -244,10 +245,18 @@ def test_phone_that_has_signed_off_is_not_rung(house: LiveHouse) -> None:
             assert one_end(house, visit) == "answered"
 
 
-def test_agent_who_answers_and_hangs_up_in_the_same_breath_leaves_nothing_behind(house: LiveHouse) -> None:
-    with house.agent_phone("105", ring=0.1, talk=0.001):
+def test_agent_who_answers_and_hangs_up_in_the_same_breath_has_not_served_the_caller(house: LiveHouse) -> None:
+    with house.agent_phone("105", ring=0.3, talk=0.001), house.agent_phone("106", ready=False, ring=0.3) as second:
         with house.visit(LATE) as visit:
+            until(lambda: entries(house, visit, "Offered"), 5, "the offer")
+            place = house.call(visit.call)["queued"]
+            until(lambda: entries(house, visit, "OfferEnded"), 5, "the agent to be gone")
+            assert house.agent("105")["presence"] == "not_ready"
+            assert not entries(house, visit, "TalkEnded")
+            until(lambda: visit.phone.rtp.hears_anything(0.2), 3, "music again")
+            house.tell("106", "ready")
+            until(lambda: second.heard_of("answered"), 10, "the next agent to get the call")
+            until(lambda: visit.phone.rtp.hears(AGENT), 3, "the second agent")
+            assert house.call(visit.call)["queued"] == place
+            second.hang_up()
             assert one_end(house, visit) == "answered"
-            assert len(entries(house, visit, "Connected")) == len(entries(house, visit, "TalkEnded")) == 1
-            done(house, "105", visit)
-            assert house.agent("105")["presence"] == "ready"

@@ -18,7 +18,7 @@ from tests.load.bench_wire import AGENT_VOICE, CALLER_VOICE
 REFERENCE = "4424778#"
 LONGEST = 20.0
 """Seconds after the last call was placed in which every call should be over."""
-FRAME, KEY_FRAMES, GAP_FRAMES = 160, 5, 2
+FRAME, KEY_FRAMES, GAP_FRAMES = 160, 5, 3
 """Samples of 20 ms; frames that a key is held, and between two keys."""
 _KEYS, _EVENT, _MARK = "0123456789*#", 101, 0x80
 _CALLER = Path(__file__).parent / "benchmark" / "caller.xml"
@@ -88,13 +88,16 @@ class Rtp:
 
 
 def key_packets(keys: str) -> Iterator[Rtp]:
-    """RFC 4733 events of 100 ms with 40 ms in between: updates each 20 ms, then the end three times."""
-    for key in keys:
-        code = _KEYS.index(key)
+    """RFC 4733 events of 100 ms with 60 ms in between, none after the last: updates each 20 ms, then the end three times.
+
+    Asterisk makes keys of its own out of such as follow one another within 45 ms, and tells them twice.
+    """
+    for place, key in enumerate(keys, 1):
+        code, gap = _KEYS.index(key), GAP_FRAMES if place < len(keys) else 0
         for elapsed in range(1, KEY_FRAMES):
             yield Rtp(_EVENT | (_MARK if elapsed == 1 else 0), struct.pack("!BBH", code, 10, elapsed * FRAME), 1, 0)
         end = struct.pack("!BBH", code, _MARK | 10, KEY_FRAMES * FRAME)
-        yield from (Rtp(_EVENT, end, 0, 0), Rtp(_EVENT, end, 0, 0), Rtp(_EVENT, end, GAP_FRAMES + 1, KEY_FRAMES + GAP_FRAMES))
+        yield from (Rtp(_EVENT, end, 0, 0), Rtp(_EVENT, end, 0, 0), Rtp(_EVENT, end, gap + 1, KEY_FRAMES + gap))
 
 
 def voice_packets(sound: bytes, frames: int) -> Iterator[Rtp]:

@@ -69,7 +69,7 @@ def premium_call_that_the_agent_ends(scene: Scene) -> None:
     house = scene.house
     with house.agent_phone("101", ring=0.3) as agent, house.visit(PREMIUM) as visit:
         house.becomes(visit, "talking")
-        until(lambda: visit.phone.rtp.hears(1300.0), 5, "the agent to be heard")
+        house.talks_for(visit, 0.5)
         agent.hang_up()
         visit.phone.wait_for("released")
         house.over(visit.call)
@@ -90,7 +90,7 @@ def reference_keyed_after_the_prompt(scene: Scene) -> None:
         scene.seen(visit, "PlaybackEnded")
         visit.phone.rtp.press(REFERENCE)
         house.becomes(visit, "talking")
-        until(lambda: visit.phone.rtp.hears(1300.0), 5, "the agent to be heard")
+        house.talks_for(visit, 0.5)
         agent.hang_up()
         house.over(visit.call)
 
@@ -209,7 +209,7 @@ def application_dies_and_the_agent_answers_meanwhile(scene: Scene) -> None:
         agent.wait_for("answered")
         scene.start()
         house.becomes(visit, "talking")
-        until(lambda: visit.phone.rtp.hears(1300.0), 5, "the agent to be heard")
+        house.talks_for(visit, 0.5)
         agent.hang_up()
         house.over(visit.call)
 

@@ -46,16 +46,16 @@ NO_WAY_OUT = {
 WAYS_OUT = {"open", "exec", "eval", "__import__", "input", "print"}
 BELOW: dict[str, set[str]] = {
     "core": {"core"},
-    "publish": {"core", "publish"},
+    "yamlfile": set(),
+    "publish": {"core", "publish", "yamlfile"},
     "engine": {"core", "store", "failpoints"},
     "failpoints": set(),
     "pbx": {"core", "pbx"},
-    "actions": {"core", "actions"},
+    "actions": {"core", "actions", "yamlfile"},
     "channels": {"core", "channels"},
     "store": {"core", "store"},
     "api": {"core", "api"},
     "desk": {"core", "desk", "api"},
-    "testing": {"core", "publish", "actions", "testing"},
     "watchdog": set(),
 }
 

@@ -405,6 +405,7 @@ def demo_lines(installation: Installation) -> Sequence[str]:
         f"mail       http://127.0.0.1:{p.mail}/          what the demo has sent",
         f"SIP        udp 127.0.0.1:{p.sip}               call 1000 as one of these numbers:",
         "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
+        "             who is unknown is asked for a reference: 2722541 is Anna, 4424777 is Gina",
         "agents     extension  PIN     SIP password                                 name, queues",
     ]
     for agent, about in centre.agents.items():

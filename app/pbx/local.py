@@ -9,8 +9,6 @@ Asterisk runs without root: it may write to `run`, `spool`, `log` and `lib`, and
 from __future__ import annotations
 
 import array
-import ctypes
-import ctypes.util
 import functools
 import json
 import math
@@ -24,7 +22,7 @@ import urllib.error
 import urllib.request
 import wave
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -179,7 +177,6 @@ class LocalPbx:
     def _local_files(self) -> dict[str, str]:
         """The files that hold this instance's own values; each includes its shipped `callwright-*.conf`."""
         ports, place = self.ports, self.directory
-        ari_password, ari_format = _crypted(self.secrets.ari)
         folders = {
             "astetcdir": "etc",
             "astvarlibdir": "lib",
@@ -198,8 +195,8 @@ class LocalPbx:
             "ari.conf": _lines(
                 _include("ari"),
                 f"[{self.ari_user}](callwright-ari-user)",
-                f"password_format = {ari_format}",
-                f"password = {ari_password}",
+                "password_format = plain",  # random, in a file that only Asterisk reads; a hash would be computed at every request
+                f"password = {self.secrets.ari}",
             ),
             "manager.conf": _lines(
                 "[general]",
@@ -478,18 +475,3 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write(text)
     growing.replace(path)
-
-
-def _crypted(password: str) -> tuple[str, str]:
-    """What ari.conf is to hold, and its format: a hash where libcrypt can make one, else the password itself.
-
-    The password is random, so slow rounds protect nothing; few of them keep each request cheap.
-    """
-    name = ctypes.util.find_library("crypt")
-    if name is None:
-        return password, "plain"
-    crypt: Callable[[bytes, bytes], bytes | None] = ctypes.CDLL(name).crypt
-    crypt.restype = ctypes.c_char_p  # type: ignore[attr-defined]
-    salt = "".join(secrets.choice("abcdefghijkmnopqrstuvwxyz0123456789") for _ in range(16))
-    hashed = crypt(password.encode(), f"$5$rounds=1000${salt}$".encode())
-    return (hashed.decode(), "crypt") if hashed and hashed.startswith(b"$5$") else (password, "plain")

@@ -58,8 +58,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "installing the Python packages into $(VENV)"
 	@$(PYTHON) -m venv --help >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get -q update && apt-get -q -y install --no-install-recommends python3-venv)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 app/desk/dist/index.html: $(VENV)/.ready $(shell find app/desk/src app/desk/*.json app/desk/*.html app/desk/*.ts -newer app/desk/dist/index.html 2>/dev/null)

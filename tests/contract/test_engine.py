@@ -267,7 +267,7 @@ async def test_expired_deadlines_fire_after_the_channels_are_known(sqlite_url: s
         assert not any(isinstance(event, ev.TimerFired) for _, event, _ in second.told)
         second.engine.post(ev.PbxBack(False))
         second.engine.post(ev.CallerLeft("gone"))
-        await until(lambda: any(isinstance(event, ev.TimerFired) for _, event, _ in second.told))
+        await until(lambda: any(isinstance(event, ev.TimerFired) and event.owner == "here" for _, event, _ in second.told))
         kinds = [(type(event), getattr(event, "owner", getattr(event, "call", ""))) for _, event, _ in second.told]
         assert kinds.index((ev.CallerLeft, "gone")) < kinds.index((ev.TimerFired, "here"))
         assert (ev.TimerFired, "gone") not in kinds
@@ -291,6 +291,7 @@ async def test_a_call_whose_flow_has_changed_takes_its_error_exit_with_ids_of_it
     async with hall(sqlite_url, key_file, start=False) as second:
         second.engine.center.book.flows["1000"].version = "another"
         await second.start()
+        second.engine.post(ev.PbxBack(False))
         new = await second.given(do.Play, "call1")
         assert "Something went wrong" in new.media[0]
         assert new.playback != old.playback

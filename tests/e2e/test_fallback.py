@@ -118,9 +118,7 @@ def test_agi_that_nobody_answers_leaves_the_caller_in_the_local_queue(bare_pbx: 
     number = "+15550105"
     with Caller(bare_pbx.ports.sip, "2000", number) as caller:
         caller.wait_for("answered", 5)
-        until(
-            lambda: number in str(ari.channels()) and caller.rtp.hears_anything(), 5
-        )
+        until(lambda: number in str(ari.channels()) and caller.rtp.hears_anything(), 5)
         until(lambda: "has 1 calls" in bare_pbx.cli("queue show callwright-fallback"), 5)
 
 

@@ -60,7 +60,11 @@ def test_recording_becomes_the_events_that_are_expected(name: str) -> None:
     assert not difference(name)
 
 
-@every_recording
+UNDERSTOOD_SINCE = {"key_is_told_twice"}
+"""Recorded while a key that Asterisk tells twice still counted twice."""
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in UNDERSTOOD_SINCE])
 def test_recording_becomes_what_the_core_was_given_when_it_was_made(name: str) -> None:
     tape = read(name)
     assert play(tape).events == handled(tape)
@@ -105,7 +109,7 @@ def test_every_message_twice_changes_nothing(name: str) -> None:
     tape = read(name)
     played = play([each for entry in tape for each in ([entry, entry] if "event" in entry else [entry])])
     assert not played.raised
-    assert played.events == handled(tape)
+    assert played.events == play(tape).events
 
 
 @every_recording
@@ -120,7 +124,7 @@ def test_every_message_again_some_time_later_changes_nothing(name: str, data: st
         again.setdefault(where[min(n + delay, len(where) - 1)], []).append(tape[where[n]])
     played = play([each for n, entry in enumerate(tape) for each in (entry, *again.get(n, ()))])
     assert not played.raised
-    assert played.events == handled(tape)
+    assert played.events == play(tape).events
 
 
 @every_recording

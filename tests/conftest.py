@@ -25,4 +25,8 @@ def house(running_house: LiveHouse) -> Iterator[LiveHouse]:
     if running_house.installation.pid("application") is None:
         running_house.start()
     yield running_house
-    running_house.check()
+    try:
+        running_house.check()
+    except AssertionError:
+        running_house.clear()
+        raise

@@ -29,7 +29,7 @@ from app.core.flow.script import Enqueue, Order
 from app.core.timers import Timers
 from app.core.view import LiveCall
 
-FLEETING = 0.1
+FLEETING = 0.03
 """Seconds of conversation that are none: an agent who hangs up within them has not served the caller."""
 POP_PATIENCE = 0.15
 """Seconds the phone waits for the desk to show the record."""
@@ -47,6 +47,7 @@ REASONS = {
     20: "unreachable",
     0: "failed",
     26: "failed",
+    41: "failed",
     -1: "withdrawn",
 }
 

@@ -150,7 +150,7 @@ class Book:
     # ---- taking on and letting go --------------------------------------------------------------------------------------
 
     def adopt(self, live: LiveCall) -> None:
-        """Take on a call that an earlier process left; one that is known already stays as it is."""
+        """Take on a call that an earlier process left; one that is known already stays as it is. Its bridge may never have been made."""
         if live.call in self.calls or not (live.caller or live.legs):
             return
         caller = Caller(live.call, live.channel, up=live.up, left=not live.caller, gone=not live.caller)
@@ -160,8 +160,6 @@ class Book:
             for playback in live.playbacks:
                 self.add_playback(caller, playback)
                 caller.playing.add(playback)
-        if live.bridge:
-            caller.bridges.add(live.bridge)
         for leg, state in live.legs.items():
             known = self.add_leg(caller, leg, live.bridge, 0.0)
             known.state = {"ringing": RINGING, "up": UP}.get(state, ASKED)

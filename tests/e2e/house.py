@@ -14,7 +14,7 @@ import socket
 import time
 import urllib.error
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,15 @@ class LiveHouse:
     def api(self, path: str, body: Any = None, method: str = "") -> Any:
         return fetch(f"http://127.0.0.1:{self.installation.ports.api}{path}", self._token, body, method)
 
-    def ari(self, path: str) -> Any:
-        """A look into Asterisk itself."""
+    def ari(self, path: str, method: str = "GET") -> Any:
+        """A look into Asterisk itself, or a hand in it."""
         import base64
         import urllib.request
 
-        request = urllib.request.Request(f"http://127.0.0.1:{self.installation.ports.ari}/ari/{path}")
+        request = urllib.request.Request(f"http://127.0.0.1:{self.installation.ports.ari}/ari/{path}", method=method)
         request.add_header("Authorization", "Basic " + base64.b64encode(f"callwright:{self._ari}".encode()).decode())
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
-            return json.loads(answer.read())
+            return json.loads(answer.read() or b"null")
 
     def crm_fault(self, mode: str, seconds: float = 0.0) -> None:
         """Make the CRM slow, down or talk nonsense; `off` ends it."""
@@ -230,6 +230,16 @@ class LiveHouse:
             ends = [entry for entry in self.timeline(row["id"]) if entry["type"] == "CallEnded"]
             assert len(ends) == 1, f"{row['id']} has {len(ends)} ends"
         self.no_secret_in_a_log()
+
+    def clear(self) -> None:
+        """After a test that left something behind: hang everything up and sign everybody out, so that the next one begins clean."""
+        for channel in self.ari("channels"):
+            with suppress(OSError):
+                self.ari(f"channels/{channel['id']}", "DELETE")
+        until(lambda: not self.ari("channels"), 30, "every channel to end")
+        for agent in self.api("/v1/agents")["agents"]:
+            with suppress(OSError):
+                self.sign_out(agent["id"])
 
     def _our_bridges(self) -> list[str]:
         return [bridge["id"] for bridge in self.ari("bridges") if "-br" in bridge["id"]]

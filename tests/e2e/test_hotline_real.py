@@ -31,7 +31,7 @@ def test_known_premium_caller_hears_the_name_and_talks_to_the_able_agent(house: 
     with house.agent_phone("101", ring=0.3) as agent, house.visit(PREMIUM) as visit:
         heard(house, visit, "Welcome to the order status hotline. Hello Anna Schmidt.")
         heard(house, visit, "Thank you for calling. You will be connected to an agent who knows your case.")
-        house.becomes(visit, "talking")
+        house.talks_for(visit, 0.3)
         until(lambda: visit.phone.rtp.hears(1300.0), 5, "the agent")
         until(lambda: agent.rtp.hears(1900.0), 5, "the caller")
         row = house.call(visit.call)

@@ -79,6 +79,8 @@ def talking(house: LiveHouse) -> Iterator[tuple[Visit, AgentPhone]]:
     with house.agent_phone("105", ring=0.1) as phone, house.visit(LATE) as visit:
         house.becomes(visit, "talking")
         until(lambda: visit.phone.rtp.hears(AGENT) and phone.rtp.hears(CALLER), 5, "both to hear each other")
+        connected = house.call(visit.call)["connected"]
+        until(lambda: time.time() > connected + 0.3, 3, "a conversation, and not a phone that was hung up at once")
         yield visit, phone
 
 

@@ -241,7 +241,8 @@ def finishing_wrap_up(scene: Scene) -> None:
     dies(scene.house)
     start(scene.house)
     scene.house.tell("101", "wrap-up-done", **body)
-    until(lambda: (scene.house.ended(call) or {}).get("disposition") == "solved", 5, "the disposition")
+    ends = [entry["disposition"] for entry in scene.house.timeline(call) if entry["type"] == "WrapUpEnded"]
+    assert ends == ["solved"], ends
     assert scene.house.agent("101")["work"] == ""
     scene.is_over("answered")
 

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.e2e.house import LiveHouse
+
+# How fast examples are made is the machine's affair: real calls run beside these tests.
+settings.register_profile("callwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("callwright")
 
 
 @pytest.fixture(scope="session")

@@ -453,11 +453,11 @@ def _digit(book: Book, message: Json) -> Sequence[events.Event]:
     if not isinstance(known, Caller) or known.left:
         return ()
     stamp = message.get("timestamp")
-    if digit not in _DIGITS or stamp in known.digits:
+    if digit not in _DIGITS or f"{stamp} {digit}" in known.digits:
         book.counts["ignored_digit"] += 1
         return ()
     if isinstance(stamp, str):
-        known.digits.append(stamp)
+        known.digits.append(f"{stamp} {digit}")
     length, at = message.get("duration_ms"), _time(stamp)
     if at and isinstance(length, int) and not known.keys.counts(digit, length / 1000, at):
         book.counts["repeated_digit"] += 1

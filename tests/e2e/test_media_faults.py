@@ -141,6 +141,7 @@ def understood(house: LiveHouse, visit: Visit, pressed: int) -> str:
     """What the flow collected, once the call is over; and each key counted once."""
     house.over(visit.call, 20)
     mail = next((m for m in house.mails() if visit.call in m["body"]), None)
+    print("KEYS", [round(e["at"] % 100, 3) for e in entries(house, visit, "DigitPressed")], [(round(e["at"] % 100, 3), e["type"]) for e in house.timeline(visit.call) if "Play" in e["type"]], mail and mail["subject"])
     assert len(entries(house, visit, "DigitPressed")) == pressed
     return mail["subject"] if mail else "nothing"
 

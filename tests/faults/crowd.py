@@ -133,14 +133,14 @@ def killed_with_a_crowd(house: LiveHouse, calls: int, rate: float) -> dict[str, 
         until(lambda: len(_known(house, before)) == calls, calls / rate + 30, "all callers to arrive")
         until(lambda: _spread(house)["talking"] >= 2, 20, "somebody to talk")
         measured["spread"] = dict(_spread(house))
-        states = {row["id"]: row["state"] for row in house.calls()}
+        states = {row["id"]: row["state"] for row in _live(house)}
         order = _order(house)
         house.kill()
         up = _callers_channels(house)
         began = start(house)
         measured["ready_after"] = round(time.time() - began, 2)
         assert up <= _callers_channels(house) | _ended_channels(house, before), "somebody was dropped"
-        live = {row["id"]: row for row in house.calls()}
+        live = {row["id"]: row for row in _live(house)}
         ended = _history(house, 1000)
         assert states.keys() <= live.keys() | ended.keys(), "a call was lost"
         measured["regained"] = under_control_soon(found_after(house, live.keys() & states.keys(), began))
@@ -160,17 +160,21 @@ def killed_with_a_crowd(house: LiveHouse, calls: int, rate: float) -> dict[str, 
     return measured
 
 
+def _live(house: LiveHouse) -> list[dict[str, Any]]:
+    return list(insist(lambda: house.api("/v1/calls?limit=1000"))["calls"])
+
+
 def _history(house: LiveHouse, limit: int) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in insist(lambda: house.api(f"/v1/calls?state=ended&limit={limit}"))["calls"]}
 
 
 def _known(house: LiveHouse, before: set[str]) -> set[str]:
-    return ({row["id"] for row in house.calls()} | _history(house, 1000).keys()) - before
+    return ({row["id"] for row in _live(house)} | _history(house, 1000).keys()) - before
 
 
 def _spread(house: LiveHouse) -> Counter[str]:
     """How many calls are at which step, or in which state."""
-    return Counter(row["step"] if row["state"] == "flow" else row["state"] for row in house.calls())
+    return Counter(row["step"] if row["state"] == "flow" else row["state"] for row in _live(house))
 
 
 def _order(house: LiveHouse) -> list[str]:

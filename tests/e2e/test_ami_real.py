@@ -159,7 +159,7 @@ async def test_a_caller_in_the_fallback_comes_back_into_the_application_with_wha
             start = await socket.receive_json(timeout=5)
             while start["type"] != "StasisStart":
                 start = await socket.receive_json(timeout=5)
-            assert start["args"] == ["1000", "returned"]
+            assert start["args"] == ["1000", "returned", "queue=orders", "first_enqueue=1700000000.25", "priority=3"]
             assert start["channel"]["name"] == waiting["channel"]
             assert start["channel"]["dialplan"]["context"] == "callwright-return"
             assert await ami.waiting_in_fallback() == []

@@ -163,7 +163,7 @@ def test_agent_answers_as_the_ring_time_is_over(house: LiveHouse) -> None:
     chance = random.Random(4)
     won = {"talking": 0, "waiting": 0}
     for _ in range(max(RACES // 5, 1)):
-        offset = chance.uniform(-0.03, 0.03)
+        offset = chance.uniform(-0.025, 0.045)
         with house.agent_phone("105", ring=None) as phone, house.visit(LATE) as visit:
             phone.wait_for("invite")
             began = entries_at(house, visit, "LegRinging")

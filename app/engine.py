@@ -2,7 +2,8 @@
 
     inbox -> center.handle(event, now) -> journal + live rows, one commit -> commands to the adapters, facts to whoever listens
 
-What arrives during a commit waits for the next turn, so that a busy moment shares one commit. Nothing else touches the core, and
+What has arrived by the time a turn begins shares its commit, which the store makes at once where it can (`Store.commit_now`) and else
+in its own time (`Store.commit`); what arrives during that waits for the next turn. Nothing else touches the core, and
 there are no locks. `now` is the wall time at start plus monotonic elapsed, never less than what was journaled last.
 
 While the store cannot be written, or does not answer within `PATIENCE`, calls that are up go on: commands that do no harm twice
@@ -354,7 +355,8 @@ class Engine:
             await asyncio.sleep(0)
             return pending
         try:
-            written = await self._write(pending)
+            at_once = self._writing is None and self.store.commit_now(pending.batch)
+            written = pending if at_once else await self._write(pending)
         except LeaseLost as error:
             raise LeaseGone(str(error)) from None
         except StoreError as error:

@@ -31,7 +31,6 @@ from app.api.settings import ApiSettings
 from app.channels.mail import Mailer
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
-from app.core.commands import Command
 from app.core.events import AgentPhoneChanged, Event
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
@@ -121,7 +120,7 @@ class Application:
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         ami = self._ami(engine)
         house = House(engine, self._health(pbx, ami, actions))
-        engine.adapters = [pbx, actions, mailer, house, *([InTasks(ami)] if ami else [])]
+        engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
@@ -295,7 +294,7 @@ async def _returning(ami: Ami, pbx: Pbx, engine: Engine) -> None:
         if not (pbx.health()["up"] and ami.health()["ok"] and engine.center.has_room()):
             continue
         try:
-            waiting = await ami.waiting_in_fallback()
+            waiting = await ami.waiting_in_fallback() if await ami.anybody_in_fallback() else []
         except Exception as error:
             log.warning("the fallback could not be looked into", reason=str(error) or type(error).__name__)
             continue
@@ -324,22 +323,6 @@ def _rendered(speech: Speech) -> Callable[[str, str], Awaitable[str]]:
         return f"sound:{path.with_suffix('')}"
 
     return render
-
-
-class InTasks:
-    """AMI takes its time over an order; each one is a task of its own."""
-
-    def __init__(self, ami: Ami) -> None:
-        self._ami = ami
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def handles(self, command: Command) -> bool:
-        return self._ami.handles(command)
-
-    def carry_out(self, command: Command) -> None:
-        task = asyncio.create_task(self._ami.carry_out(command))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _of_action(actions: Actions, name: str) -> dict[str, Any]:

@@ -160,13 +160,6 @@ class DropBridge(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnCaller(Command):
-    """Ask AMI to redirect a caller of ours from the fallback back into the application. `channel` is its name there."""
-
-    channel: str
-
-
-@dataclass(frozen=True, slots=True)
 class QueueLog(Command):
     """One line of Asterisk's queue_log: `event` in its own vocabulary (ENTERQUEUE, CONNECT, ...)."""
 

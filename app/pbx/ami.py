@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 import structlog
 from panoramisk.message import Message
 
-from app.core.commands import Command, QueueLog, ReturnCaller
+from app.core.commands import Command, QueueLog
 from app.core.events import AgentPhoneChanged
 from app.pbx.hardening import ActionRefused, AmiLink, LinkLost, without_controls
 
@@ -124,7 +124,8 @@ class Ami:
                     pass
         finally:
             self._since_list = None
-            link.end("closed by us")
+            link.end("closed by us", after_all_is_said=True)
+            self._lines_lost += link.refused
 
     async def _connect(self) -> AmiLink:
         loop = asyncio.get_running_loop()
@@ -138,8 +139,8 @@ class Ami:
     def health(self) -> dict[str, Any]:
         """`{"ok", "why", "phones", "reachable", "queue_log_lost"}`."""
         reachable = sum(told.reachable for told in self._told.values())
-        up = self._link is not None
-        return {"ok": up, "why": self._why, "phones": len(self._agents), "reachable": reachable, "queue_log_lost": self._lines_lost}
+        lost = self._lines_lost + (self._link.refused if self._link else 0)
+        return {"ok": self._link is not None, "why": self._why, "phones": len(self._agents), "reachable": reachable, "queue_log_lost": lost}
 
     def _up(self) -> AmiLink:
         if self._link is None:
@@ -148,13 +149,14 @@ class Ami:
 
     # ---- phones -------------------------------------------------------------------------------------------------------
 
-    def _heard(self, event: Message) -> None:
-        if event.event != "DeviceStateChange" or event.device not in self._agents:
+    def _heard(self, event: dict[str, str]) -> None:
+        device, state = event.get("Device", ""), event.get("State", "")
+        if event["Event"] != "DeviceStateChange" or device not in self._agents:
             return
         if self._since_list is not None:
-            self._since_list.append((event.device, event.state))
+            self._since_list.append((device, state))
         else:
-            self._tell(event.device, event.state)
+            self._tell(device, state)
 
     async def _list_phones(self, link: AmiLink) -> None:
         """Take every phone's state from lists, then what happened since they were asked for, in order; tell what differs."""
@@ -187,6 +189,14 @@ class Ami:
 
     # ---- callers in the fallback --------------------------------------------------------------------------------------
 
+    async def anybody_in_fallback(self) -> bool:
+        """Whether it is worth the while to ask who waits in the fallback: `waiting_in_fallback` has every channel listed.
+
+        Raises as `waiting_in_fallback`.
+        """
+        (answer,) = await self._up().ask("Getvar", DEADLINE, Variable=f"QUEUE_WAITING_COUNT({FALLBACK})")
+        return bool(answer.value not in ("", "0"))
+
     async def waiting_in_fallback(self) -> list[dict[str, str]]:
         """Callers who wait in the fallback and talk to nobody, those who waited longest first.
 
@@ -217,40 +227,29 @@ class Ami:
 
     # ---- queue_log ----------------------------------------------------------------------------------------------------
 
-    async def queue_log(self, line: QueueLog) -> None:
-        """Write one line of queue_log, stamped with the time of writing. Raises LinkLost, TimeoutError, ActionRefused, ValueError."""
-        if not _QUEUE_EVENT.fullmatch(line.event):
-            raise ValueError(f"queue_log event {line.event!r}: 2 to 40 capital letters")
-        await self._up().ask(
-            "QueueLog",
-            DEADLINE,
-            Queue=_column(line.queue) or "NONE",
-            Event=line.event,
-            Uniqueid=_column(line.uniqueid) or "NONE",
-            Interface=_column(line.agent) or "NONE",
-            Message="|".join(_column(value) for value in line.values),
-        )
-
-    # ---- orders -------------------------------------------------------------------------------------------------------
-
     def handles(self, command: Command) -> bool:
         """Is this an order for AMI?"""
-        return isinstance(command, ReturnCaller | QueueLog)
+        return isinstance(command, QueueLog)
 
-    async def carry_out(self, command: Command) -> None:
-        """Carry out an order that `handles` accepts. Never raises: neither order is worth a call's trouble.
+    def carry_out(self, command: QueueLog) -> None:
+        """Have one line of queue_log written, stamped with the time of writing; returns at once, never raises.
 
-        A caller who could not be returned is still served by the fallback, and found by the next `waiting_in_fallback`; a queue_log
-        line that could not be written is lost, and counted in `health()`.
+        A line that could not be written is lost, and counted in `health()`: it is not worth a call's trouble.
         """
         try:
-            if isinstance(command, ReturnCaller):
-                await self.return_caller(command.channel)
-            elif isinstance(command, QueueLog):
-                await self.queue_log(command)
-        except (OSError, ActionRefused, NotWaiting, ValueError) as error:
-            self._lines_lost += isinstance(command, QueueLog)
-            log.warning("ami_order_failed", call=command.call, order=type(command).__name__, why=_reason(error))
+            if not _QUEUE_EVENT.fullmatch(command.event):
+                raise ValueError(f"queue_log event {command.event!r}: 2 to 40 capital letters")
+            self._up().tell(
+                "QueueLog",
+                Queue=_column(command.queue) or "NONE",
+                Event=command.event,
+                Uniqueid=_column(command.uniqueid) or "NONE",
+                Interface=_column(command.agent) or "NONE",
+                Message="|".join(_column(value) for value in command.values),
+            )
+        except (LinkLost, ValueError) as error:
+            self._lines_lost += 1
+            log.warning("queue_log_line_lost", call=command.call, why=_reason(error))
 
 
 def _reason(error: Exception) -> str:

@@ -16,6 +16,12 @@ from app.store.statements import Plan
 class Backend(Protocol):
     """One open database."""
 
+    def run_now(self, plan: Plan) -> bool:
+        """Carry out `plan` in one ordinary transaction before this returns, where that takes no time worth mentioning.
+
+        False when it was not done: then `run` is the way, and says what is wrong if anything is. Raises LeaseLost as it does.
+        """
+
     async def run(self, plan: Plan, full: bool) -> None:
         """Carry out `plan` in one transaction; `full` makes it outlive a power cut.
 

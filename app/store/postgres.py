@@ -38,6 +38,10 @@ class PostgresBackend:
         """Connect to a database that has its schema."""
         return cls(_writing(url), _reading(url))
 
+    def run_now(self, plan: Plan) -> bool:
+        """As `Backend.run_now`; a server always takes a moment."""
+        return False
+
     async def run(self, plan: Plan, full: bool) -> None:
         """As `Backend.run`."""
         try:

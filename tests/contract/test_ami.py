@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from app.core.commands import Answer, QueueLog, ReturnCaller
+from app.core.commands import Answer, QueueLog
 from app.core.events import AgentPhoneChanged
 from app.pbx import ami as ami_module
 from app.pbx.ami import Ami, NotWaiting
@@ -115,7 +115,7 @@ async def running(asterisk: FakeAsterisk, secret: str = SECRET) -> AsyncIterator
 
 @asynccontextmanager
 async def link_to(asterisk: FakeAsterisk, heard: list[str] | None = None) -> AsyncIterator[AmiLink]:
-    take = (lambda event: None) if heard is None else (lambda event: heard.append(event.text))
+    take = (lambda event: None) if heard is None else (lambda event: heard.append(event["Text"]))
     loop = asyncio.get_running_loop()
     _, link = await loop.create_connection(lambda: AmiLink(take, lambda: None), "127.0.0.1", asterisk.port)
     await until(lambda: link.version)
@@ -365,11 +365,22 @@ async def test_who_waits_in_the_fallback_is_told_with_what_the_channel_carries(a
     }
 
 
+@pytest.mark.parametrize(("count", "anybody"), [("0", False), ("", False), ("2", True)])
+async def test_whether_anybody_waits_in_the_fallback_is_one_question(asterisk: FakeAsterisk, count: str, anybody: bool) -> None:
+    asked = "QUEUE_WAITING_COUNT(callwright-fallback)"
+    answer = f"Response: Success\r\nVariable: {asked}\r\nValue: {count}"
+    asterisk.replies = lambda action: [message(answer, action)] if action.get("Variable") == asked else None
+    async with running(asterisk) as (ami, _):
+        await until(lambda: ami.health()["ok"])
+        assert await ami.anybody_in_fallback() is anybody
+    assert "Status" not in asterisk.names()
+
+
 async def test_a_waiting_caller_is_returned(asterisk: FakeAsterisk) -> None:
     asterisk.channels = [WAITING]
     async with running(asterisk) as (ami, _):
         await until(lambda: ami.health()["ok"])
-        await ami.carry_out(ReturnCaller("c1", "PJSIP/trunk-1"))
+        await ami.return_caller("PJSIP/trunk-1")
     (redirect,) = [action for action in asterisk.actions if action["Action"] == "Redirect"]
     assert redirect | {"ActionID": ""} == {
         "Action": "Redirect",
@@ -388,7 +399,6 @@ async def test_a_caller_who_has_gone_or_talks_or_is_elsewhere_is_left_alone(aste
         await until(lambda: ami.health()["ok"])
         with pytest.raises(NotWaiting):
             await ami.return_caller("PJSIP/trunk-1")
-        await ami.carry_out(ReturnCaller("c1", "PJSIP/trunk-1"))
     assert "Redirect" not in asterisk.names()
 
 
@@ -422,7 +432,8 @@ async def test_a_redirect_to_or_of_anything_else_is_refused(
 async def test_a_queue_log_line_is_written_and_cannot_grow_columns_or_lines(asterisk: FakeAsterisk) -> None:
     async with running(asterisk) as (ami, _):
         await until(lambda: ami.health()["ok"])
-        await ami.carry_out(QueueLog("c1", "5.1", "orders", "", "ENTERQUEUE", ("", "03|01\r\nAction: Originate", "1")))
+        ami.carry_out(QueueLog("c1", "5.1", "orders", "", "ENTERQUEUE", ("", "03|01\r\nAction: Originate", "1")))
+        await until(lambda: "QueueLog" in asterisk.names())
     (line,) = [action for action in asterisk.actions if action["Action"] == "QueueLog"]
     assert (line["Queue"], line["Event"], line["Uniqueid"], line["Interface"]) == ("orders", "ENTERQUEUE", "5.1", "NONE")
     assert line["Message"] == "|03 01  Action: Originate|1"
@@ -431,14 +442,33 @@ async def test_a_queue_log_line_is_written_and_cannot_grow_columns_or_lines(aste
 
 async def test_a_queue_log_line_that_cannot_be_written_is_counted_and_raises_nothing(asterisk: FakeAsterisk) -> None:
     ami = Ami("127.0.0.1", asterisk.port, "callwright", SECRET, lambda event: None, {})
-    await ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", "CONNECT", ("7",)))
-    await ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", "not an event"))
+    ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", "CONNECT", ("7",)))
+    ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", "not an event"))
     assert ami.health()["queue_log_lost"] == 2
 
 
-async def test_orders_for_ami_are_these_two() -> None:
+async def test_queue_log_lines_go_out_together_and_those_refused_or_never_answered_are_counted(asterisk: FakeAsterisk) -> None:
+    def replies(action: Action) -> list[bytes] | None:
+        if action["Action"] != "QueueLog" or action["Event"] == "ENTERQUEUE":
+            return None
+        return [] if action["Event"] == "ABANDON" else [message("Response: Error\r\nMessage: no", action)]
+
+    asterisk.replies = replies
+    async with running(asterisk) as (ami, _):
+        await until(lambda: ami.health()["ok"])
+        for event in ("ENTERQUEUE", "CONNECT", "ABANDON"):
+            ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", event, ("1",)))
+        await until(lambda: ami.health()["queue_log_lost"] == 1)
+        assert asterisk.names().count("QueueLog") == 3
+        ami.carry_out(QueueLog("c1", "5.1", "orders", "anna", "ENTERQUEUE", ("1",)))
+        asterisk.writers[-1].transport.abort()
+        await until(lambda: asterisk.names().count("Login") == 2)
+        await until(lambda: ami.health()["ok"])
+        assert ami.health()["queue_log_lost"] in (2, 3)  # the last one may have been on its way
+
+
+async def test_orders_for_ami_are_lines_of_queue_log() -> None:
     ami = Ami("127.0.0.1", 1, "", "", lambda event: None, {})
-    assert ami.handles(ReturnCaller("c", "PJSIP/a-1"))
     assert ami.handles(QueueLog("c", "1.1", "q", "a", "CONNECT"))
     assert not ami.handles(Answer("c"))
 

@@ -61,6 +61,10 @@ class Hands:
         return [command for command in self.given if isinstance(command, kind) and (call is None or command.call == call)]
 
 
+def _content(batch: Batch) -> list[str]:
+    return [str(record[1:3]) for _, records in batch.journal for record in records]
+
+
 class Hall:
     """One engine at work on a store, with an eye on what is durable."""
 
@@ -75,11 +79,18 @@ class Hall:
         self.running: asyncio.Task[None] | None = None
         self.gate: asyncio.Event | None = None
         self.trouble: Exception | None = None
-        self._commit = store.commit
+        self._commit, self._commit_now = store.commit, store.commit_now
         store.commit = self._watched  # type: ignore[method-assign]
+        store.commit_now = self._watched_now  # type: ignore[method-assign]
+
+    def _watched_now(self, batch: Batch) -> bool:
+        if self.trouble is not None or self.gate is not None or not self._commit_now(batch):
+            return False
+        self.durable.update(_content(batch))
+        return True
 
     async def _watched(self, batch: Batch) -> int:
-        content = [str(record[1:3]) for _, records in batch.journal for record in records]
+        content = _content(batch)
         if self.trouble is not None:
             raise self.trouble
         if self.gate is not None:

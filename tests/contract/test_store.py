@@ -24,7 +24,21 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.store import TTL, Batch, Forgotten, Holder, LeaseHeld, LeaseLost, Store, StoreBusy, StoreError, StoreFull, StoreRefused, lease
+from app.store import (
+    TTL,
+    Batch,
+    Forgotten,
+    Holder,
+    LeaseHeld,
+    LeaseLost,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    lease,
+    sqlite,
+)
 from app.store.schema import HEAD
 from app.store.seal import read_key
 from app.store.store import KEYS_AT_HAND
@@ -101,6 +115,55 @@ async def rows(url: str, query: str) -> list[Any]:
             return list(await connection.execute(text(query)))
     finally:
         await engine.dispose()
+
+
+# ---- at once ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_committed_at_once_is_there_for_everybody_when_it_returns(sqlite_url: str, key_file: Path) -> None:
+    async with opened(sqlite_url, key_file) as store:
+        await store.commit(Batch(at=1.0, journal=[("a", [digit("a", "1")])], live={"a": {"n": 1}}))
+        assert store.commit_now(Batch(at=2.0, journal=[("a", [digit("a", "2")])], live={"a": {"n": 2}}))
+        with sqlite3.connect(make_url(sqlite_url).database or "") as beside:
+            assert beside.execute("SELECT seq FROM journal WHERE call = 'a'").fetchall() == [(1,), (2,)]
+        assert await store.commit(Batch(at=3.0, journal=[("a", [digit("a", "3")])])) == 3
+        assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2")), (3.0, digit("a", "3"))]
+
+
+async def test_nothing_is_committed_at_once_that_must_outlive_a_power_cut_or_waits_for_a_lock(sqlite_url: str, key_file: Path) -> None:
+    async with opened(sqlite_url, key_file) as store:
+        await store.commit(Batch(at=1.0, journal=[("a", [digit("a", "1")])]))
+        batch = Batch(at=2.0, journal=[("a", [digit("a", "2")])], full=True)
+        assert not store.commit_now(batch)
+        batch.full = False
+        async with locked(sqlite_url):
+            began = time.monotonic()
+            assert not store.commit_now(batch)
+            assert time.monotonic() - began < 0.1
+        assert store.commit_now(batch)
+        assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
+
+
+async def test_a_slow_disk_gets_its_commits_in_the_thread(sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "SLOW", -1.0)
+    async with opened(sqlite_url, key_file) as store:
+        await store.commit(Batch(at=1.0, journal=[("a", [digit("a", "1")])]))
+        assert store.commit_now(Batch(at=2.0, journal=[("a", [digit("a", "2")])]))
+        assert not store.commit_now(Batch(at=3.0, journal=[("a", [digit("a", "3")])]))
+        assert await store.commit(Batch(at=3.0, journal=[("a", [digit("a", "3")])])) == 3
+
+
+async def test_the_log_is_brought_into_the_file_again_and_again_and_does_not_grow(sqlite_url: str, key_file: Path) -> None:
+    async with opened(sqlite_url, key_file) as store:
+        file = make_url(sqlite_url).database or ""
+        pad = "x" * 3000
+        for n in range(4 * sqlite.LOG_COMMITS):
+            batch = Batch(at=float(n), journal=[("a", [digit("a", pad)])], live={"a": {"n": n}})
+            if not store.commit_now(batch):
+                await store.commit(batch)
+        assert os.stat(file).st_size > 2 * sqlite.LOG_COMMITS * len(pad)
+        assert os.stat(f"{file}-wal").st_size < 2 * sqlite.LOG_COMMITS * 10 * 4096
+        assert len(await store.timeline("a") or []) == 4 * sqlite.LOG_COMMITS
 
 
 # ---- in and out -------------------------------------------------------------------------------------------------------

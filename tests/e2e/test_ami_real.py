@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing, suppress
 import aiohttp
 import pytest
 
-from app.core.commands import QueueLog, ReturnCaller
+from app.core.commands import QueueLog
 from app.core.events import AgentPhoneChanged
 from app.pbx.ami import Ami, NotWaiting
 from app.pbx.hardening import ActionRefused
@@ -150,12 +150,14 @@ async def test_a_caller_in_the_fallback_comes_back_into_the_application_with_wha
     async with running(pbx) as (ami, _), caller(pbx, "3000", name="Zoë Ölmann") as calling:
         await until(lambda: calling.heard_of("answered"))
         (waiting,) = await ami.waiting_in_fallback()
+        await until(lambda: "callwright-fallback has 1 calls" in pbx.cli("queue show callwright-fallback"), within=15)
+        assert await ami.anybody_in_fallback()
         assert waiting["channel"].startswith("PJSIP/trunk-")
         assert (waiting["name"], waiting["dnis"]) == ("Zoë Ölmann", "1000")
         assert (waiting["queue"], waiting["first_enqueue"], waiting["priority"]) == ("orders", "1700000000.25", "3")
         events = f"{pbx.ari_url}/ari/events?app={pbx.app}"
         async with aiohttp.ClientSession(headers=headers) as http, http.ws_connect(events) as socket:
-            await ami.carry_out(ReturnCaller("c1", waiting["channel"]))
+            await ami.return_caller(waiting["channel"])
             start = await socket.receive_json(timeout=5)
             while start["type"] != "StasisStart":
                 start = await socket.receive_json(timeout=5)
@@ -175,7 +177,8 @@ async def test_a_caller_who_talks_to_somebody_in_the_fallback_is_left_there(pbx:
             channels = pbx.cli("core show channels concise").splitlines()
             (trunk,) = [line.split("!")[0] for line in channels if line.startswith("PJSIP/trunk")]
             assert await ami.waiting_in_fallback() == []
-            await ami.carry_out(ReturnCaller("c1", trunk))
+            with pytest.raises(NotWaiting):
+                await ami.return_caller(trunk)
             await until(lambda: calling.rtp.hears(1300.0))
             assert f"{trunk}!callwright-fallback!" in pbx.cli("core show channels concise")
 
@@ -195,9 +198,9 @@ async def test_redirect_moves_a_channel_and_says_so_when_it_has_gone(pbx: LocalP
 async def test_a_queue_log_line_arrives_in_the_file(pbx: LocalPbx) -> None:
     path = pbx.directory / "log" / "queue_log"
     async with running(pbx) as (ami, _):
-        await ami.carry_out(QueueLog("c1", "1700000000.7", "orders", "", "ENTERQUEUE", ("", "Zoë|x\r\ny", "1")))
-        await ami.carry_out(QueueLog("c1", "1700000000.7", "orders", "anna", "CONNECT", ("7", "1700000000.9", "3")))
-        await until(lambda: "|CONNECT|" in path.read_text())
+        ami.carry_out(QueueLog("c1", "1700000000.7", "orders", "", "ENTERQUEUE", ("", "Zoë|x\r\ny", "1")))
+        ami.carry_out(QueueLog("c1", "1700000000.7", "orders", "anna", "CONNECT", ("7", "1700000000.9", "3")))
+        await until(lambda: "1700000000.9" in path.read_text())
         assert ami.health()["queue_log_lost"] == 0
     lines = [line.split("|", 1)[1] for line in path.read_text().splitlines() if "1700000000.7" in line]
     assert lines == ["1700000000.7|orders|NONE|ENTERQUEUE||Zoë x  y|1", "1700000000.7|orders|anna|CONNECT|7|1700000000.9|3"]

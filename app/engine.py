@@ -3,8 +3,9 @@
     inbox -> center.handle(event, now) -> journal + live rows, one commit -> commands to the adapters, facts to whoever listens
 
 What has arrived by the time a turn begins shares its commit, which the store makes at once where it can (`Store.commit_now`) and else
-in its own time (`Store.commit`); what arrives during that waits for the next turn. Nothing else touches the core, and
-there are no locks. `now` is the wall time at start plus monotonic elapsed, never less than what was journaled last.
+in its own time (`Store.commit`); what arrives during that waits for the next turn. A turn of which nothing comes and for which
+nobody waits is committed with the next one, or after `LINGER` seconds. Nothing else touches the core, and there are no locks.
+`now` is the wall time at start plus monotonic elapsed, never less than what was journaled last.
 
 While the store cannot be written, or does not answer within `PATIENCE`, calls that are up go on: commands that do no harm twice
 go out at once, everything else and every acknowledgement waits, new calls take the fallback, and no agent is offered a call. That
@@ -52,6 +53,8 @@ PATIENCE = 1.0
 BLIND = 10.0
 DRIVING = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.StepFailed, ev.DeskAcknowledged)
 """What drives a call on though the PBX has told nothing."""
+LINGER = 0.02
+"""Seconds that what calls for no action may wait for company in a commit. A crash meanwhile is as if it had come so much earlier."""
 TURN = 512
 """Events handled before a commit, at most."""
 COMMIT_EDGES = tuple(round(0.00025 * 1.25**n, 6) for n in range(40))
@@ -106,6 +109,11 @@ class Pending:
     done: list[asyncio.Future[None]] = field(default_factory=list)
     since: float = 0.0
     records: int = 0
+    lingers_until: float = 0.0
+
+    def is_quiet(self) -> bool:
+        """Whether nobody waits for this commit."""
+        return not (self.commands or self.done)
 
     def marks(self) -> tuple[int, ...]:
         """How much there is of everything, now."""
@@ -217,13 +225,21 @@ class Engine:
                 await self._wait(pending)
                 if not self._memory_is_full(pending):
                     self._turn(pending)
-                if not _is_empty(pending):
+                if not _is_empty(pending) and not self._lingers(pending):
                     pending = await self._commit(pending)
             if not _is_empty(pending):
                 await self._commit(pending)
         finally:
             if self._writing is not None:
                 self._writing.cancel()
+
+    def _lingers(self, pending: Pending) -> bool:
+        """Whether a commit may wait a little longer."""
+        if self.storage_trouble or not pending.is_quiet():
+            return False
+        now = self.clock.now()
+        pending.lingers_until = pending.lingers_until or now + LINGER
+        return now < pending.lingers_until and not self._stopping
 
     async def _wait(self, pending: Pending) -> None:
         """Until something has arrived, a deadline has passed, or it is time to try the store again."""
@@ -250,7 +266,7 @@ class Engine:
         if self.center.blind:
             at.append(self._blind_until)
         if not _is_empty(pending):
-            at.append(now + RETRY)
+            at.append(now + RETRY if self.storage_trouble else pending.lingers_until)
         return max(min(at) - now, 0.0) if at else None
 
     def _memory_is_full(self, pending: Pending) -> bool:

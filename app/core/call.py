@@ -7,7 +7,8 @@ since, with its commands discarded, so that tries, keys and counters come back e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -407,15 +408,30 @@ class Call:
     def drive_again(self, entry: Mapping[str, Any], since: list[tuple[float, Any]]) -> None:
         """Bring the open step back to where it stood: from `entry`, with the (time, event) pairs handled since, silently."""
         self.stand_at(entry)
-        self._muted = True
-        try:
+        with self._silence():
             self.steps -= 1
             self._enter(self.step)
+        self.drive_on(since)
+
+    def drive_on(self, since: list[tuple[float, Any]]) -> None:
+        """Let (time, event) pairs that were handled once be handled again, silently."""
+        with self._silence():
             for at, event in since:
                 self.feed(event, at)
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        self._muted = True
+        try:
+            yield
         finally:
             self._muted = False
             self._out = []
+
+    @property
+    def standing(self) -> list[int | str]:
+        """Where the flow stands: the open step, how many were entered, how many waits there were, how many ids were minted."""
+        return [self.step, self.steps, self.waits, self.minted]
 
 
 _at_entry = attrgetter(*Call.AT_ENTRY)

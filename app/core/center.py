@@ -248,10 +248,14 @@ class Center:
         self._run(call, now, lambda: call.feed(event, now))
 
     def _run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:
-        """Let a call's flow take a step, and carry out what it asks of the centre."""
-        self._touch(call)
+        """Let a call's flow take a step, and carry out what it asks of the centre.
+
+        Where nothing comes of it (a key of several), the call's row stays as it is: the journal has the event, and driving the open
+        step again brings it back.
+        """
         try:
             for out in step():
+                self._touch(call)
                 if isinstance(out, Order):
                     self._order(call, out, now)
                 else:

@@ -1,8 +1,9 @@
 """A call and the whole centre as plain JSON values, and back: the live rows of the store.
 
 A call's row holds what is believed of it now, its deadlines, and the state at the entry of its open step. Restoring drives
-that step again with the events journaled since. Where the flow's file has changed meanwhile, or the step does not come out
-where it stood, the call takes its flow's error exit instead of guessing.
+that step again with the events journaled since. The row is not written for events of which nothing comes (a key of several), so it says
+how many there were by then (`fed`) and where the step stood (`check`). Where the flow's file has changed meanwhile, or the step
+does not come out there, the call takes its flow's error exit instead of guessing.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def dump_call(center: Center, call: Call) -> dict[str, Any]:
         "place": None if place is None else dict(zip(_PLACE, _of_place(place), strict=True)),
         "offer": None if offer is None else dict(zip(_OFFER, _of_offer(offer), strict=True)),
         "entry": call.entry,
-        "check": [call.step, call.steps, call.waits, call.minted],
+        "fed": call.events,
+        "check": call.standing,
         "timers": center.timers.of(call.id),
     }
 
@@ -144,6 +146,18 @@ def _fed(thing: Any) -> bool:
     return isinstance(thing, FED) or (isinstance(thing, ev.TimerFired) and thing.timer.startswith("wait "))
 
 
+def _drive_to_where_it_stood(call: Call, row: Mapping[str, Any], fed: list[tuple[float, Any]]) -> str:
+    """Drive the open step again as far as the row knows, and on with what came afterwards; says what is wrong with the outcome."""
+    call.drive_again(row["entry"], fed[row["entry"]["events"] : row["fed"]])
+    if call.standing != row["check"]:
+        return f"the step came out at {call.standing}, not at {row['check']}"
+    call.drive_on(fed[row["fed"] :])
+    step, steps, _, minted = row["check"]
+    if (call.step, call.steps, call.minted) != (step, steps, minted):
+        return f"the step went on to {call.standing} from {row['check']}, where it only waited"
+    return ""
+
+
 def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float, Any]]) -> tuple[Call, str]:
     flow = center.book.version(row["flow"], row["version"])
     problem = "" if flow else f"version {row['version']} of flow {row['flow']} is not there any more"
@@ -154,12 +168,9 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
     flowing = bool(entry and row["caller"] and not row["leaving"])
     if not problem and flowing:
         try:
-            call.drive_again(entry, fed[entry["events"] :])
+            problem = _drive_to_where_it_stood(call, row, fed)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-        stands = [call.step, call.steps, call.waits, call.minted]
-        if not problem and stands != row["check"]:
-            problem = f"the step came out at {stands}, not at {row['check']}"
     if problem or not flowing:
         call.stop()
         if entry:

@@ -21,9 +21,10 @@ import base64
 import contextlib
 import random
 import re
+import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -487,8 +488,9 @@ class AriLink:
             self._wake.clear()
             if self._give_up:
                 return self._give_up
-            while self._out:
-                await ws.send_frame(self._out.popleft(), aiohttp.WSMsgType.TEXT)
+            with _as_one_packet(ws) if len(self._out) > 1 else contextlib.nullcontext():
+                while self._out:
+                    await ws.send_frame(self._out.popleft(), aiohttp.WSMsgType.TEXT)
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> str:
         while True:
@@ -643,6 +645,20 @@ class AriLink:
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.contextmanager
+def _as_one_packet(ws: aiohttp.ClientWebSocketResponse[bool]) -> Iterator[None]:
+    """Let frames leave together: each packet on its own costs both sides a wake-up."""
+    line = ws.get_extra_info("socket")
+    if line is None or not hasattr(socket, "TCP_CORK"):
+        yield
+        return
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    try:
+        yield
+    finally:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:

@@ -137,7 +137,7 @@ class BenchHouse:
             self.running = Running(self.installation)
             if not attempt(lambda: all(agent["phone"] == "reachable" for agent in self.running.agents()), 40):
                 raise RuntimeError("not every telephone became reachable")
-            self._tell(names(self.many), "sign-in")
+            self._tell([agent["id"] for agent in self.running.agents() if agent["presence"] == "signed_out"], "sign-in")
         self.queue(FEW)
 
     def end(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from app.core.acd import WORK, Acd, AgentDef, IllegalMove, QueueDef, Waiting, matching
+from app.core.acd import WORK, Acd, AgentDef, IllegalMove, QueueDef, Waiting, family
 from tests.unit.test_matching import SKILLS, centres, naive, waitings
 
 VERBS = sorted({verb for verbs in WORK.values() for verb in verbs})
@@ -137,7 +137,7 @@ class CentreMachine(RuleBasedStateMachine):
         expected = naive(self.queues, self.agents, self.acd.states(), list(self.waiting.values()), self.now)
         other = self.copy()
         found = self.acd.match(self.now)
-        assert [(match.interaction, match.agent) for match in found] == expected
+        assert [(match.interaction, match.agent, match.decision) for match in found] == expected
         assert other.match(self.now) == found
         assert self.acd.match(self.now) == []
         for match in found:
@@ -184,8 +184,8 @@ class CentreMachine(RuleBasedStateMachine):
 
 
 def test_no_call_is_lost_no_agent_offered_twice_and_a_restart_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, small in (("ROOM", 2), ("DEAD", 2), ("SPARSE", 4)):
-        monkeypatch.setattr(matching, name, small)
+    for name, small in (("SIZE", 6), ("FIRST", 1), ("ROOM", 1), ("TAIL", 1)):
+        monkeypatch.setattr(family, name, small)
     run_state_machine_as_test(
         CentreMachine,
         settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)),

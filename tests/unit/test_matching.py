@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.acd import Acd, AgentDef, QueueDef, Relax, Waiting, matching
-from app.core.acd.matching import Family, levels_from, levels_of, mask, members
+from app.core.acd import Acd, AgentDef, QueueDef, Relax, Waiting, family
+from app.core.acd.family import Family, Seat, mask, members
+from app.core.acd.matching import Layout
 from app.core.acd.relaxation import FOREVER, final, next_step, relaxed
 
 SKILLS = ("de", "en", "fr", "router")
@@ -41,14 +42,40 @@ def band(level: int) -> int:
     return 0 if level >= 8 else 1 if level >= 5 else 2 if level >= 1 else 3
 
 
+def rank(agent: AgentDef, item: Waiting, idle_since: float) -> tuple[bool, int, int, float, str]:
+    """The sort key of an agent, from the rules."""
+    fit = max((band(agent.skills.get(skill, 0)) for skill in item.skills), default=0)
+    return (agent.id != item.last_agent, fit, len(agent.skills) + len(agent.queues), idle_since, agent.id)
+
+
+def record(item: Waiting, asked: Mapping[str, int], ranked: Sequence[tuple[bool, int, int, float, str]], now: float) -> dict[str, Any]:
+    """The decision record, from the sort keys of all who could have been chosen."""
+    best, *others = ranked
+    rules = ("last_agent", "fit", "versatility", "idle_since", "id")
+    behind = [rule for rule, one, other in zip(rules, best, others[0], strict=True) if one != other] if others else []
+    return {
+        "agent": best[4],
+        "queue": item.queue,
+        "waited": now - item.first,
+        "credit": item.credit,
+        "asked": item.skills,
+        "relaxed": asked,
+        "last_agent": best[4] == item.last_agent,
+        "fit": best[1],
+        "versatility": best[2],
+        "idle": now - best[3],
+        "runner_up": {"agent": others[0][4], "behind_by": behind[0]} if others else None,
+    }
+
+
 def naive(
     queues: Mapping[str, QueueDef],
     agents: Mapping[str, AgentDef],
     states: Sequence[Mapping[str, Any]],
     waiting: Sequence[Waiting],
     now: float,
-) -> list[tuple[str, str]]:
-    """Who gets whom, from the rules alone: (interaction, agent) in the order of decisions."""
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Who gets whom and why, from the rules alone: (interaction, agent, decision record) in the order of decisions."""
     committed = {s["id"]: s for s in states if s["presence"] == "ready" and not s["pending"] and s["phone"]["reachable"]}
     free = {name: s for name, s in committed.items() if not s["work"] and not s["phone"]["in_use"]}
     matches = []
@@ -59,18 +86,10 @@ def naive(
         if last in committed and now < item.last_agent_until and serves(agents[last], item, asked, now):
             able = [agent for agent in able if agent.id == last]
         if able:
-            best = min(
-                able,
-                key=lambda a: (
-                    a.id != item.last_agent,
-                    max((band(a.skills.get(skill, 0)) for skill in item.skills), default=0),
-                    len(a.skills) + len(a.queues),
-                    free[a.id]["idle_since"],
-                    a.id,
-                ),
-            )
-            matches.append((item.interaction, best.id))
-            del free[best.id]
+            ranked = sorted(rank(agent, item, free[agent.id]["idle_since"]) for agent in able)
+            best = ranked[0][4]
+            matches.append((item.interaction, best, record(item, asked, ranked, now)))
+            del free[best]
     return matches
 
 
@@ -107,9 +126,9 @@ def waitings(draw: st.DrawFn, interaction: str, first: float) -> Waiting:
 
 @pytest.fixture(autouse=True)
 def _cramped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slots so scarce that columns are shifted, wiped and packed all the time."""
-    for name, small in (("ROOM", 2), ("DEAD", 2), ("SPARSE", 4)):
-        monkeypatch.setattr(matching, name, small)
+    """Segments so short that they are cut, dropped and packed all the time."""
+    for name, small in (("SIZE", 6), ("FIRST", 1), ("ROOM", 1), ("TAIL", 1)):
+        monkeypatch.setattr(family, name, small)
 
 
 @settings(max_examples=150, deadline=None)
@@ -137,7 +156,7 @@ def test_the_matcher_decides_what_a_plain_sort_decides(
                     acd.work(name, row["interaction"], verb, now)
         expected = naive(queues, agents, acd.states(), list(waiting.values()), now)
         found = acd.match(now)
-        assert [(m.interaction, m.agent) for m in found] == expected
+        assert [(m.interaction, m.agent, m.decision) for m in found] == expected
         for match in found:
             del waiting[match.interaction]
         for queue in queues:
@@ -172,46 +191,60 @@ def test_able_counts_who_could_ever_serve_and_who_could_now(
 # ---- families ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_family_keeps_order_and_columns_through_shifts_burials_and_packing() -> None:
+@pytest.mark.parametrize(
+    ("size", "room", "tail"),
+    [(3, 1, 1), (4, 9, 0), (6, 1, 3), (20, 3, 5), (20, 3, 0), (64, 4, 64), (64, 9, 4), (500, 64, 0), (5000, 2, 64), (5000, 64, 64)],
+)
+def test_a_family_keeps_order_and_columns_whatever_is_moved_cut_dropped_and_packed(
+    size: int, room: int, tail: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Column 0 is exact; 1 and 2 are left stale by those who go, and hold a member by a rule on its key."""
+    for name, number in (("SIZE", size), ("FIRST", 3 * room), ("ROOM", room), ("TAIL", tail)):
+        monkeypatch.setattr(family, name, number)
     rng = random.Random(7)
-    family: Family[tuple[float, int]] = Family(3)
-    living: set[tuple[float, int]] = set()
-    gone: list[tuple[float, int]] = []
-    widest = 0
+    line: Family[Seat] = Family(3)
+    living: dict[tuple[float, str], Seat] = {}
+    gone: list[Seat] = []
+    most = 0
     for n in range(6000):
         roll = rng.random()
         if roll < 0.45 or not living:
-            key = rng.choice(gone) if gone and rng.random() < 0.3 else (n + rng.choice((0, 0, 0, -500, 500, rng.uniform(-2000, 0))), n)
-            living.add(key)
-            bit = 1 << family.add(key)
-            for column in (0, *(column for column in (1, 2) if key[1] & column)):
-                family.bits[column] |= bit
+            back = gone and rng.random() < 0.3
+            at = n + rng.choice((0, 0, 0, -500, 500, rng.uniform(-2000, 0)))
+            seat = gone.pop(rng.randrange(len(gone))) if back else Seat((at, str(n)))
+            living[seat.key] = seat
+            bits, number = line.add(seat).bits, int(seat.key[1])
+            for column in (0, *(column for column in (1, 2) if number & column)):
+                bits[column] |= 1 << seat.slot
         else:
-            key = min(living) if roll < 0.9 else rng.choice(sorted(living))
-            living.remove(key)
-            family.bits[0] ^= 1 << family.slot[key]
-            family.discard(key)
-            gone = [*gone[-20:], key]
-        widest = max(widest, *(bits.bit_length() for bits in family.bits))
-        assert len(family) == len(living)
+            seat = living.pop(min(living) if roll < 0.9 else rng.choice(sorted(living)))
+            assert seat.segment is not None
+            seat.segment.bits[0] ^= 1 << seat.slot
+            line.discard(seat)
+            gone = [*gone[-20:], seat]
+        most = max(most, len(line.segments) - 2 * (len(living) // (size // 2)))
+        assert all(bits.bit_length() <= size for segment in line.segments for bits in segment.bits)
+        assert line.living == sum(segment.living for segment in line.segments) == len(living)
         if n % 20 == 0:
             for column in range(3):
-                found = [family.at[slot] for slot in members(family.bits[column] & family.bits[0])]
-                assert found == sorted(key for key in living if key[1] & column == column)
-    assert widest < 20_000
+                found = [s.at[slot].key for s in line.segments for slot in members(s.bits[column] & s.bits[0])]
+                assert found == sorted(key for key in living if int(key[1]) & column == column)
+            for key in rng.sample(sorted(living), min(3, len(living))):
+                assert line.count_before(0, lambda other, key=key: other < key) == sum(other < key for other in living)  # type: ignore[misc]
+    assert most < 10
 
 
-def test_callers_who_return_to_places_all_over_the_line_do_not_blow_up_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "ROOM", 64)
-    family: Family[tuple[float]] = Family(1)
-    keys = [(float(n),) for n in range(3000)]
+def test_callers_who_return_to_places_all_over_the_line_do_not_make_many_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family, "SIZE", 64)
+    monkeypatch.setattr(family, "ROOM", 8)
+    line: Family[Seat] = Family(1)
+    keys = [(float(n), "") for n in range(3000)]
     random.Random(3).shuffle(keys)
     for key in keys:
-        slot = family.add(key)
-        family.bits[0] |= 1 << slot
-    assert [family.at[slot] for slot in members(family.bits[0])] == sorted(keys)
-    assert family.bits[0].bit_length() < 10 * len(keys)
+        seat = Seat(key)
+        line.add(seat).bits[0] |= 1 << seat.slot
+    assert [s.at[slot].key for s in line.segments for slot in members(s.bits[0])] == sorted(keys)
+    assert len(line.segments) < 4 * len(keys) / 64
 
 
 @given(st.sets(st.integers(0, 5000)))
@@ -222,7 +255,10 @@ def test_masks_and_members_are_inverse(slots: set[int]) -> None:
 @pytest.mark.parametrize("level", range(11))
 @pytest.mark.parametrize("least", range(1, 12))
 def test_a_minimum_level_finds_exactly_the_levels_above(level: int, least: int) -> None:
-    assert bool(set(levels_of(level)) & set(levels_from(least))) == (level >= least)
+    layout = Layout(QUEUES, SKILLS)
+    for skill in SKILLS:
+        assert (layout.at_least[skill][least] in layout.of_level[skill][level]) == (level >= least)
+        assert all(layout.at_least[skill][least] not in layout.of_level[other][level] for other in SKILLS if other != skill)
 
 
 # ---- relaxation ------------------------------------------------------------------------------------------------------------

@@ -20,50 +20,55 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from app.core.acd import explain
 from app.core.acd.agents import Agent, AgentDef, IllegalMove, UnknownAgent
-from app.core.acd.matching import Callers, Layout, Question, Shelf, members
-from app.core.acd.queues import QueueDef, UnknownInteraction, UnknownQueue, Waiting
+from app.core.acd.family import Seat
+from app.core.acd.matching import Callers, Entry, Found, Layout, Shelf, head, holds, size, without
+from app.core.acd.queues import Key, QueueDef, UnknownInteraction, UnknownQueue, Waiting
 from app.core.acd.relaxation import FOREVER, final, next_step, relaxed
 
 REFUSAL = 30.0
-MANY = 32
+FEW, MANY = 2, 32
+"""Up to so many agents who have become available are looked at one by one; from so many on, all who wait are gone through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """An interaction reserved for an agent, and the decision record that says why."""
+class Match(NamedTuple):
+    """An interaction reserved for an agent, and what was seen when that was decided."""
 
     interaction: str
     agent: str
-    decision: dict[str, Any]
+    seen: explain.Seen
+
+    @property
+    def decision(self) -> dict[str, Any]:
+        """The decision record that says why."""
+        return self.seen.record()
 
 
-class Entry:
-    """What the distributor knows of one interaction beside its row."""
+class Post:
+    """One agent beside his own state: what matching needs of his definition, where he is in it, and what it knows of him already."""
 
-    __slots__ = ("asked", "deadline", "held", "item", "lined", "offered", "seat")
+    __slots__ = ("agent", "columns", "committed", "homes", "place", "question", "seat", "shelved", "signed_in")
 
-    def __init__(self, item: Waiting) -> None:
-        self.item = item
-        self.seat = (item.first, item.interaction)
-        self.asked: Mapping[str, int] = item.skills
-        self.lined = False
-        self.held = ""
-        self.offered = False
-        self.deadline = FOREVER
+    def __init__(self, agent: Agent, callers: Callers, shelf: Shelf) -> None:
+        definition = agent.definition
+        self.agent = agent
+        self.homes = callers.layout.homes(definition.queues)
+        self.columns = shelf.columns(definition.skills, definition.versatility)
+        self.question = callers.question(definition.queues, definition.skills)
+        self.place = Seat((0.0, definition.id))
+        self.seat = Seat((0.0, definition.id))
+        self.shelved = self.signed_in = self.committed = False
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What of an agent's definition matching needs: the columns of his queues and of all else, and his question to those who wait."""
-
-    homes: tuple[int, ...]
-    columns: tuple[int, ...]
-    question: Question
+    def serves(self, queue: str, asked: Mapping[str, int]) -> bool:
+        """Whether the agent serves the queue and has every skill asked."""
+        definition = self.agent.definition
+        if queue not in definition.queues:
+            return False
+        return all(definition.skills.get(skill, 0) >= level for skill, level in asked.items())
 
 
 class Acd:
@@ -71,25 +76,18 @@ class Acd:
 
     def __init__(self, queues: Mapping[str, QueueDef], agents: Mapping[str, AgentDef]) -> None:
         self._queues = dict(queues)
-        self._agents = {name: Agent(definition) for name, definition in agents.items()}
         layout = Layout(self._queues, sorted({skill for definition in agents.values() for skill in definition.skills}))
         versatilities = [definition.versatility for definition in agents.values()]
         self._callers = Callers(layout)
         self._shelf = Shelf(layout, versatilities)
         self._roster = Shelf(layout, versatilities)
-        self._signed_in = 0
-        self._shelved: dict[str, tuple[float, str]] = {}
-        self._places: dict[str, Place] = {}
-        for name, definition in sorted(agents.items()):
-            columns = self._shelf.columns(definition.skills, definition.versatility)
-            homes = layout.homes(definition.queues)
-            self._places[name] = Place(homes, columns, self._callers.question(definition.queues, definition.skills))
-            self._insert(self._roster, name, (0.0, name))
+        self._posts = {name: Post(Agent(definition), self._callers, self._shelf) for name, definition in agents.items()}
+        for _, post in sorted(self._posts.items()):
+            self._roster.put(post.place, (), post.columns)
         self._entries: dict[str, Entry] = {}
         self._offers: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
         self._fresh: dict[str, None] = {}
-        self._committed: set[str] = set()
         self._regulars: dict[str, set[str]] = {}
         self._refusers: dict[str, set[str]] = {}
         self._deadlines: list[tuple[float, str]] = []
@@ -115,37 +113,38 @@ class Acd:
 
     def phone(self, agent: str, reachable: bool, in_use: bool, now: float) -> None:
         """What is known of the agent's phone."""
-        about = self._agent(agent)
-        if (about.reachable, about.in_use) != (reachable, in_use):
+        post = self._post(agent)
+        about = post.agent
+        if about.reachable != reachable or about.in_use != in_use:
             about.reachable, about.in_use = reachable, in_use
-            self._refresh(agent)
+            self._refresh(agent, post)
 
     def desk(self, agent: str, connected: bool, now: float) -> None:
         """Whether the agent has a page open. Offers go out without one too; the centre withdraws them after a grace time."""
-        about = self._agent(agent)
+        about = self._post(agent).agent
         if about.desk != connected:
             about.desk = connected
             self._changed[agent] = None
 
     def work(self, agent: str, interaction: str, verb: str, now: float) -> None:
         """A verb of the work table for one interaction in hand. Raises `IllegalMove`, `UnknownAgent`."""
-        about = self._agent(agent)
-        state = about.work_verb(interaction, verb, now)
-        if state == "talking" and verb == "joined":
+        post = self._post(agent)
+        state = post.agent.work_verb(interaction, verb, now)
+        if verb == "joined":
             self.leave(interaction)
         if state != "connecting" and self._offers.get(interaction) == agent:
             del self._offers[interaction]
         if verb in ("reject", "failed"):
             self._refuse(interaction, agent, now)
-        self._refresh(agent)
+        self._refresh(agent, post)
 
     def state(self, agent: str) -> dict[str, Any]:
         """The agent as boards and pages show it, plain JSON values."""
-        return self._agent(agent).state()
+        return self._post(agent).agent.state()
 
     def states(self) -> list[dict[str, Any]]:
         """All agents, in the order of their definitions."""
-        return [about.state() for about in self._agents.values()]
+        return [post.agent.state() for post in self._posts.values()]
 
     def changed(self) -> list[str]:
         """Agents whose state has changed since the last call, each once, in the order of their first change."""
@@ -155,17 +154,17 @@ class Acd:
 
     def dump_agent(self, agent: str) -> dict[str, Any]:
         """The agent's row for the store."""
-        return self._agent(agent).dump()
+        return self._post(agent).agent.dump()
 
     def load_agent(self, agent: str, row: Mapping[str, Any]) -> None:
         """Continue where `dump_agent` was taken, offers and conversations included."""
-        about = self._agent(agent)
-        about.load(row)
-        self._unshelve(agent)
-        for interaction, (state, _) in about.work.items():
+        post = self._post(agent)
+        post.agent.load(row)
+        self._unshelve(post)
+        for interaction, (state, _) in post.agent.work.items():
             if state in ("offered", "connecting"):
                 self._offers[interaction] = agent
-        self._refresh(agent)
+        self._refresh(agent, post)
 
     # ---- interactions ---------------------------------------------------------------------------------------------------
 
@@ -192,14 +191,13 @@ class Acd:
             return
         if not entry.offered:
             self._withdraw(entry)
-        entry.deadline = FOREVER
 
     def requeue(self, interaction: str, now: float) -> None:
         """Back to its place after an offer that came to nothing (tell `work` so first). Raises `UnknownInteraction`, `IllegalMove`."""
         entry = self._entry(interaction)
         agent = self._offers.get(interaction)
         if agent is not None:
-            raise IllegalMove("requeue", self._agents[agent].work[interaction][0], f"interaction {interaction}")
+            raise IllegalMove("requeue", self._posts[agent].agent.work[interaction][0], f"interaction {interaction}")
         if entry.offered:
             entry.offered = False
             self._await(entry)
@@ -212,31 +210,28 @@ class Acd:
         """Those waiting in `queue`, in order; nobody in a queue that is not defined."""
         if queue not in self._queues:
             return []
-        at = self._callers.family.at
-        line = [self._entries[at[slot][1]].item for slot in members(self._callers.everybody(queue))]
-        return sorted(line, key=lambda item: item.key)
+        return sorted((entry.item for entry in self._callers.everybody(queue)), key=lambda item: item.key)
 
     def position(self, interaction: str) -> int:
         """The place in its queue, 1 for the head; 0 when not waiting."""
         entry = self._entries.get(interaction)
         if entry is None or entry.offered:
             return 0
-        return self._callers.ahead(entry.item.queue, entry.item.key) + 1
+        return self._callers.ahead(entry.item.queue, entry.order) + 1
 
     def able(self, queue: str, skills: Mapping[str, int]) -> tuple[int, int]:
         """How many signed-in agents could ever serve this, once all its relaxation has applied; and how many of those are available now."""
         if queue not in self._queues:
             return 0, 0
         asked = final(skills, self._queues[queue].relax)
-        ever = (self._roster.able(queue, asked) & self._signed_in).bit_count()
-        fresh = sum(self._serves(self._agents[name].definition, queue, asked) for name in self._fresh)
-        return ever, self._shelf.able(queue, asked).bit_count() + fresh
+        fresh = sum(self._posts[name].serves(queue, asked) for name in self._fresh)
+        return size(self._roster.able(queue, asked)), size(self._shelf.able(queue, asked)) + fresh
 
     def why_not(self, interaction: str, agent: str, now: float) -> dict[str, Any]:
         """The first thing that keeps this agent from this interaction; `{"reason": "none"}` when nothing does."""
         entry = self._entry(interaction)
-        asked = self._asked(entry.item, now)
-        return explain.why_not(entry.item, asked, self._agent(agent), self._holder(entry.item, asked, now), now)
+        asked = self._asked(entry, now)
+        return explain.why_not(entry.item, asked, self._post(agent).agent, self._holder(entry.item, asked, now), now)
 
     # ---- time and decisions ---------------------------------------------------------------------------------------------
 
@@ -258,112 +253,141 @@ class Acd:
 
     def match(self, now: float) -> list[Match]:
         """Reserve an agent for each interaction that can have one, in order; agents become "offered", interactions stop waiting."""
-        self.due(now)
-        if not self._fresh and not self._dirty:
+        if self._deadlines and self._deadlines[0][0] <= now:
+            self.due(now)
+        changes = len(self._fresh) + len(self._dirty)
+        if not changes:
             return []
-        if len(self._fresh) == 1 and not self._dirty:
-            return self._match_agent(next(iter(self._fresh)), now)
-        return self._match_all(now)
+        if changes > 1:
+            return self._match_all(now)
+        for name in self._fresh:
+            return self._match_agent(name, now)
+        return self._match_caller(next(iter(self._dirty)), now)
 
     def _match_agent(self, name: str, now: float) -> list[Match]:
         """One agent has become available and nothing else has changed: he takes the first whom he can serve."""
-        self._fresh.clear()
-        servable = self._servable(name, now)
-        if not servable:
-            self._shelve(name)
+        entry = self._first(name, now)
+        if entry is None:
+            self._shelve()
             return []
-        entry = self._entries[self._callers.family.at[self._callers.first(servable)][1]]
-        return [self._reserve(entry, name, None, now)]
+        return [self._reserve(entry, self._posts[name], None, now)]
+
+    def _match_caller(self, interaction: str, now: float) -> list[Match]:
+        """One interaction has changed and nothing else: it gets the best of those who are available, or waits."""
+        entry = self._entries[interaction]
+        self._assess(entry, now)
+        best, runner_up = self._best(entry, now)
+        if best is not None:
+            return [self._reserve(entry, best, runner_up, now)]
+        self._dirty.clear()
+        self._line(entry)
+        return []
 
     def _match_all(self, now: float) -> list[Match]:
-        callers = self._callers
-        slots, at = callers.family.slot, callers.family.at
-        for name in sorted(self._fresh, key=lambda name: (self._agents[name].idle_since, name)):
-            self._shelve(name)
-        dirty = 0
+        """In order, those who have changed, and whoever is the first for one of the fresh agents."""
+        todo: list[tuple[Key, str, Entry]] = []
         for interaction in self._dirty:
             entry = self._entries[interaction]
             self._assess(entry, now)
-            dirty |= 1 << slots[entry.seat]
-        candidates = dirty | self._candidates(now)
+            todo.append((entry.order, "", entry))
+        fresh = dict(self._fresh)
+        if len(fresh) > MANY:
+            everybody = {entry.item.interaction: entry for queue in self._queues for entry in self._callers.everybody(queue)}
+            todo = [(entry.order, "", entry) for entry in everybody.values()]
+        else:
+            todo += [(first.order, name, first) for name in fresh if (first := self._first(name, now)) is not None]
+        if len(fresh) > FEW:
+            self._shelve()
+        heapq.heapify(todo)
         matches = []
-        while candidates:
-            slot = callers.first(candidates)
-            candidates ^= 1 << slot
-            entry = self._entries[at[slot][1]]
-            best, runner_up = self._best(entry, now)
-            if best:
-                matches.append(self._reserve(entry, best, runner_up, now))
-                if not self._fresh:
-                    candidates &= dirty
-            elif entry.item.interaction in self._dirty:
-                self._line(entry)
-        self._fresh.clear()
+        while todo:
+            _, name, entry = heapq.heappop(todo)
+            if not entry.offered:
+                best, runner_up = self._best(entry, now)
+                if best is not None:
+                    fresh.pop(best.agent.definition.id, None)
+                    matches.append(self._reserve(entry, best, runner_up, now))
+                elif entry.item.interaction in self._dirty:
+                    self._line(entry)
+            if name in fresh and entry.offered and (following := self._first(name, now)) is not None:
+                heapq.heappush(todo, (following.order, name, following))
         self._dirty.clear()
+        self._shelve()
         return matches
 
-    def _candidates(self, now: float) -> int:
-        """Everybody whom one of the fresh agents could serve, or more than those when the agents are many."""
-        found = 0
-        if len(self._fresh) > MANY:
-            for queue in self._queues:
-                found |= self._callers.everybody(queue)
-            return found
-        for name in self._fresh:
-            found |= self._servable(name, now)
-        return found
-
-    def _servable(self, name: str, now: float) -> int:
-        """Those waiting whom this agent could serve."""
-        found = self._callers.servable(self._places[name].question)
-        slots = self._callers.family.slot
-        for interaction in self._regulars.get(name, ()):
-            entry = self._entries[interaction]
-            if entry.held == name:
-                found |= 1 << slots[entry.seat]
+    def _first(self, name: str, now: float) -> Entry | None:
+        """The first of those waiting whom this agent could serve."""
+        barred: list[Entry] = []
         for interaction in self._refusers.get(name, ()):
             entry = self._entries[interaction]
             if entry.item.refused[name] > now:
-                found &= ~(1 << slots[entry.seat])
-        return found
+                barred.append(entry)
+        first = self._callers.first(self._posts[name].question, barred)
+        for interaction in self._regulars.get(name, ()):
+            entry = self._entries[interaction]
+            if entry.held == name and entry not in barred and (first is None or entry.order < first.order):
+                first = entry
+        return first
 
-    def _best(self, entry: Entry, now: float) -> tuple[str, Agent | None]:
-        """The best available agent for one who waits, "" for none; and the runner-up."""
-        item, shelf = entry.item, self._shelf
+    def _best(self, entry: Entry, now: float) -> tuple[Post | None, Post | None]:
+        """The best available agent for one who waits, and the runner-up; None for nobody."""
+        item = entry.item
         if entry.held:
-            return (entry.held if entry.held in self._shelved else ""), None
+            return (self._posts[entry.held] if self._posts[entry.held].shelved or entry.held in self._fresh else None), None
+        leaders = self._leaders(entry, now)
+        for name in self._fresh:
+            if self._posts[name].serves(item.queue, entry.asked) and not item.refused.get(name, now) > now:
+                leaders.append(self._posts[name])
+        if not leaders:
+            return None, None
+        if len(leaders) == 1:
+            return leaders[0], None
+        if self._fresh:
+            leaders.sort(key=lambda post: explain.rank(post.agent.definition, post.agent.idle_since, item))
+        return leaders[0], leaders[1]
+
+    def _leaders(self, entry: Entry, now: float) -> list[Post]:
+        """The best of the agents on the shelf for one who waits, and the second best."""
+        item, shelf = entry.item, self._shelf
         able = shelf.able(item.queue, entry.asked)
         if not able:
-            return "", None
-        slots, at = shelf.family.slot, shelf.family.at
-        for name, until in item.refused.items():
-            if until > now and name in self._shelved:
-                able &= ~(1 << slots[self._shelved[name]])
-        if not able:
-            return "", None
-        last = self._shelved.get(item.last_agent) if item.last_agent is not None else None
-        best = able & 1 << slots[last] if last is not None else 0
-        if not best:
-            best = shelf.best(able, item.skills)
-        top = best.bit_length() - 1
-        rest = best ^ (1 << top)
-        able ^= 1 << top
-        if able and not rest:
-            rest = shelf.best(able, item.skills)
-        return at[top][1], self._agents[at[rest.bit_length() - 1][1]] if rest else None
+            return []
+        if item.refused:
+            for name, until in item.refused.items():
+                if until > now and name in self._posts:
+                    able = without(able, self._posts[name].seat)
+            if not able:
+                return []
+        leaders: Found = []
+        last = self._posts.get(item.last_agent) if item.last_agent is not None else None
+        if last is not None and last.shelved and holds(able, last.seat):
+            best = last.seat
+        else:
+            leaders = shelf.best(able, item.skills)
+            best = head(leaders)
+            leaders = without(leaders, best)
+        if not leaders and (able := without(able, best)):
+            leaders = shelf.best(able, item.skills)
+        first = self._posts[best.key[1]]
+        return [first, self._posts[head(leaders).key[1]]] if leaders else [first]
 
-    def _reserve(self, entry: Entry, name: str, runner_up: Agent | None, now: float) -> Match:
-        agent = self._agents[name]
-        record = explain.decision(entry.item, entry.asked, agent, runner_up, now)
-        interaction = entry.item.interaction
+    def _reserve(self, entry: Entry, post: Post, runner_up: Post | None, now: float) -> Match:
+        agent = post.agent
+        name, interaction = agent.definition.id, entry.item.interaction
+        if runner_up is None:
+            seen = explain.Seen(entry.item, entry.asked, (agent.definition,), (agent.idle_since,), now)
+        else:
+            other = runner_up.agent
+            agents, idle = (agent.definition, other.definition), (agent.idle_since, other.idle_since)
+            seen = explain.Seen(entry.item, entry.asked, agents, idle, now)
         agent.offer(interaction, now)
         self._withdraw(entry)
         entry.offered = True
         self._fresh.pop(name, None)
-        self._unshelve(name)
+        self._unshelve(post)
         self._offers[interaction] = name
         self._changed[name] = None
-        return Match(interaction, name, record)
+        return Match(interaction, name, seen)
 
     # ---- those who wait ----------------------------------------------------------------------------------------------------
 
@@ -372,11 +396,14 @@ class Acd:
             raise UnknownQueue(f"interaction {item.interaction}: there is no queue {item.queue!r}")
         if item.interaction in self._entries:
             raise ValueError(f"interaction {item.interaction} is waiting or offered already")
-        self._entries[item.interaction] = Entry(item)
+        entry = self._entries[item.interaction] = Entry(item)
+        for rule in self._queues[item.queue].relax:
+            if rule.skill in item.skills:
+                entry.rules += (rule,)
 
     def _await(self, entry: Entry) -> None:
         item = entry.item
-        self._callers.join(entry.seat, item.queue, item.credit)
+        self._callers.join(entry)
         self._dirty[item.interaction] = None
         if item.last_agent is not None:
             self._regulars.setdefault(item.last_agent, set()).add(item.interaction)
@@ -386,8 +413,7 @@ class Acd:
     def _withdraw(self, entry: Entry) -> None:
         """No longer waiting; the place in the order is kept for the case of a return."""
         item = entry.item
-        self._unline(entry)
-        self._callers.part(entry.seat, item.queue, item.credit)
+        self._callers.part(entry)
         entry.held = ""
         entry.deadline = FOREVER
         self._dirty.pop(item.interaction, None)
@@ -399,41 +425,40 @@ class Acd:
     def _assess(self, entry: Entry, now: float) -> None:
         """What is asked now, for whom it is held, and when that next changes."""
         item = entry.item
-        self._unline(entry)
-        entry.asked = self._asked(item, now)
-        entry.held = self._holder(item, entry.asked, now)
-        rules = self._queues[item.queue].relax
-        at = item.first + next_step(item.skills, rules, now - item.first) if rules else FOREVER
-        if item.last_agent is not None and now < item.last_agent_until < at:
-            at = item.last_agent_until
+        self._callers.step_out(entry)
+        entry.asked = self._asked(entry, now)
+        at = item.first + next_step(item.skills, entry.rules, now - item.first) if entry.rules else FOREVER
+        if item.last_agent is not None:
+            entry.held = self._holder(item, entry.asked, now)
+            if now < item.last_agent_until < at:
+                at = item.last_agent_until
         if item.refused:
             at = min([at, *(until for until in item.refused.values() if until > now)])
         entry.deadline = at
         if at < FOREVER:
             heapq.heappush(self._deadlines, (at, item.interaction))
 
-    def _asked(self, item: Waiting, now: float) -> Mapping[str, int]:
-        rules = self._queues[item.queue].relax
-        return relaxed(item.skills, rules, now - item.first) if rules else item.skills
+    def _asked(self, entry: Entry, now: float) -> Mapping[str, int]:
+        item = entry.item
+        return relaxed(item.skills, entry.rules, now - item.first) if entry.rules else item.skills
 
     def _holder(self, item: Waiting, asked: Mapping[str, int], now: float) -> str:
         """The last agent while it is worth waiting for him, else ""."""
         last = item.last_agent
-        if last is None or now >= item.last_agent_until or last not in self._committed or item.refused.get(last, now) > now:
+        if last is None or now >= item.last_agent_until or item.refused.get(last, now) > now:
             return ""
-        return last if self._serves(self._agents[last].definition, item.queue, asked) else ""
+        post = self._posts.get(last)
+        return last if post is not None and post.committed and post.serves(item.queue, asked) else ""
 
     def _line(self, entry: Entry) -> None:
         """Agents who become available shall find him; unless he is held, or asks what nobody has."""
         of_level = self._callers.layout.of_level
-        if not entry.held and all(skill in of_level for skill in entry.asked):
-            self._callers.line_up(entry.seat, entry.item.queue, entry.asked)
-            entry.lined = True
-
-    def _unline(self, entry: Entry) -> None:
-        if entry.lined:
-            self._callers.step_out(entry.seat, entry.item.queue)
-            entry.lined = False
+        if entry.held:
+            return
+        for skill in entry.asked:
+            if skill not in of_level:
+                return
+        self._callers.line_up(entry)
 
     def _refuse(self, interaction: str, agent: str, now: float) -> None:
         entry = self._entries.get(interaction)
@@ -453,58 +478,51 @@ class Acd:
 
     # ---- agents at hand ------------------------------------------------------------------------------------------------------
 
-    def _agent(self, agent: str) -> Agent:
-        about = self._agents.get(agent)
-        if about is None:
+    def _post(self, agent: str) -> Post:
+        post = self._posts.get(agent)
+        if post is None:
             raise UnknownAgent(f"there is no agent {agent!r}")
-        return about
+        return post
 
     def _presence(self, agent: str, verb: str, now: float, reason: str = "") -> None:
-        self._agent(agent).presence_verb(verb, now, reason)
-        self._refresh(agent)
+        post = self._post(agent)
+        post.agent.presence_verb(verb, now, reason)
+        self._refresh(agent, post)
 
-    def _refresh(self, name: str) -> None:
+    def _refresh(self, name: str, post: Post) -> None:
         """Follow a change of an agent's state."""
-        agent = self._agents[name]
+        agent = post.agent
         self._changed[name] = None
-        if not agent.available:
+        if agent.available:
+            if not post.shelved:
+                self._fresh[name] = None
+        else:
             self._fresh.pop(name, None)
-            self._unshelve(name)
-        elif name not in self._shelved:
-            self._fresh[name] = None
-        present = 1 << self._roster.family.slot[(0.0, name)]
-        if bool(self._signed_in & present) != (agent.presence != "signed_out"):
-            self._signed_in ^= present
-        if agent.committed != (name in self._committed):
-            self._committed ^= {name}
+            if post.shelved:
+                self._unshelve(post)
+        if post.signed_in is (agent.presence == "signed_out"):
+            post.signed_in = not post.signed_in
+            self._roster.turn(post.place, post.homes)
+        if post.committed is not agent.committed:
+            post.committed = not post.committed
             for interaction in self._regulars.get(name, ()):
                 self._dirty[interaction] = None
 
-    def _shelve(self, name: str) -> None:
-        """Available, and nobody there to serve yet."""
-        self._shelved[name] = seat = (self._agents[name].idle_since, name)
-        self._insert(self._shelf, name, seat)
+    def _shelve(self) -> None:
+        """Those who are fresh are available, and nobody is there to serve yet."""
+        keys = [(self._posts[name].agent.idle_since, name) for name in self._fresh]
+        for key in sorted(keys):
+            post = self._posts[key[1]]
+            if post.seat.key != key:
+                post.seat = Seat(key)
+            self._shelf.put(post.seat, post.homes, post.columns)
+            post.shelved = True
+        self._fresh.clear()
 
-    def _unshelve(self, name: str) -> None:
-        seat = self._shelved.pop(name, None)
-        if seat is not None:
-            family = self._shelf.family
-            bit = 1 << family.slot[seat]
-            for column in self._places[name].homes:
-                family.bits[column] ^= bit
-            family.discard(seat)
-
-    def _insert(self, shelf: Shelf, name: str, seat: tuple[float, str]) -> None:
-        bit, place = 1 << shelf.family.add(seat), self._places[name]
-        bits = shelf.family.bits
-        for column in place.homes:
-            bits[column] |= bit
-        for column in place.columns:
-            bits[column] |= bit
-
-    @staticmethod
-    def _serves(definition: AgentDef, queue: str, asked: Mapping[str, int]) -> bool:
-        return queue in definition.queues and all(definition.skills.get(skill, 0) >= level for skill, level in asked.items())
+    def _unshelve(self, post: Post) -> None:
+        if post.shelved:
+            self._shelf.take(post.seat, post.homes)
+            post.shelved = False
 
 
 def drop(groups: dict[str, set[str]], name: str, member: str) -> None:

@@ -98,12 +98,12 @@ class Agent:
     @property
     def committed(self) -> bool:
         """Ready to work and meaning to stay so, with a phone: worth waiting for."""
-        return self.presence == "ready" and not self.pending and self.reachable
+        return self.reachable and self.presence == "ready" and not self.pending
 
     @property
     def available(self) -> bool:
         """Can be offered an interaction now."""
-        return self.presence == "ready" and not self.pending and self.reachable and not self.in_use and len(self.work) < CAPACITY
+        return len(self.work) < CAPACITY and self.reachable and not self.in_use and self.presence == "ready" and not self.pending
 
     def presence_verb(self, verb: str, now: float, reason: str = "") -> None:
         """Apply a verb of the presence table, at once or as pending while work is in hand."""

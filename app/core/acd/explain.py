@@ -16,9 +16,9 @@ chosen, and the runner-up with the first rule that put him second.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from app.core.acd.agents import Agent
+from app.core.acd.agents import Agent, AgentDef
 from app.core.acd.matching import BANDS
 from app.core.acd.queues import Waiting
 
@@ -37,31 +37,37 @@ def fit(skills: Mapping[str, int], asked: Mapping[str, int]) -> int:
     return len(BANDS)
 
 
-def rank(agent: Agent, item: Waiting) -> Rank:
+def rank(about: AgentDef, idle_since: float, item: Waiting) -> Rank:
     """The sort key of an agent for an interaction: the smallest is chosen."""
-    about = agent.definition
-    return (about.id != item.last_agent, fit(about.skills, item.skills), about.versatility, agent.idle_since, about.id)
+    return (about.id != item.last_agent, fit(about.skills, item.skills), about.versatility, idle_since, about.id)
 
 
-def decision(item: Waiting, asked: Mapping[str, int], agent: Agent, runner_up: Agent | None, now: float) -> dict[str, Any]:
-    """The record of one match. Times in seconds."""
-    chosen = rank(agent, item)
-    record: dict[str, Any] = {
-        "agent": agent.definition.id,
-        "queue": item.queue,
-        "waited": now - item.first,
-        "credit": item.credit,
-        "asked": dict(item.skills),
-        "relaxed": dict(asked),
-        "last_agent": not chosen[0],
-        "fit": chosen[1],
-        "versatility": chosen[2],
-        "idle": now - agent.idle_since,
-        "runner_up": None,
-    }
-    if runner_up is not None:
-        record["runner_up"] = {"agent": runner_up.definition.id, "behind_by": behind_by(chosen, rank(runner_up, item))}
-    return record
+class Seen(NamedTuple):
+    """What was seen when an interaction was given to an agent; nothing in it changes any more. The second of `agents` is the runner-up."""
+
+    item: Waiting
+    asked: Mapping[str, int]
+    agents: tuple[AgentDef, ...]
+    idle_since: tuple[float, ...]
+    now: float
+
+    def record(self) -> dict[str, Any]:
+        """The record of the match. Times in seconds."""
+        item = self.item
+        chosen, *others = [rank(about, idle_since, item) for about, idle_since in zip(self.agents, self.idle_since, strict=True)]
+        return {
+            "agent": self.agents[0].id,
+            "queue": item.queue,
+            "waited": self.now - item.first,
+            "credit": item.credit,
+            "asked": dict(item.skills),
+            "relaxed": dict(self.asked),
+            "last_agent": not chosen[0],
+            "fit": chosen[1],
+            "versatility": chosen[2],
+            "idle": self.now - self.idle_since[0],
+            "runner_up": {"agent": self.agents[1].id, "behind_by": behind_by(chosen, others[0])} if others else None,
+        }
 
 
 def behind_by(first: Rank, second: Rank) -> str:

@@ -465,9 +465,10 @@ class Engine:
         try:
             if kind not in self._routes:
                 self._routes[kind] = next((a for a in self.adapters if a.handles(command)), None)
+                if self._routes[kind] is None:
+                    log.warning("nobody carries this out", command=kind.__name__)
             adapter = self._routes[kind]
             if adapter is None:
-                log.warning("nobody carries this out", command=kind.__name__)
                 return
             adapter.carry_out(command)
             if self._passing:

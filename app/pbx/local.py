@@ -31,6 +31,13 @@ from app.pbx.local_install import AsteriskInstall, InstallError, ensure_asterisk
 __all__ = ["AgentPhone", "AsteriskInstall", "InstallError", "LocalPbx", "PbxError", "PbxPorts", "PbxSecrets", "ensure_asterisk"]
 
 MINIMUM_SECRET = 16
+UNHEARD = (
+    "AgentCalled,AgentComplete,AgentConnect,AgentDump,AgentRingNoAnswer,BridgeCreate,BridgeDestroy,BridgeEnter,BridgeLeave,BridgeMerge,"
+    "ChallengeSent,ContactStatus,DTMFBegin,DTMFEnd,DialBegin,DialEnd,DialState,Hangup,HangupRequest,Hold,MusicOnHoldStart,MusicOnHoldStop,"
+    "NewAccountCode,NewCallerid,NewConnectedLine,Newchannel,Newexten,Newstate,PeerStatus,QueueCallerAbandon,QueueCallerJoin,"
+    "QueueCallerLeave,QueueMemberStatus,RTCPReceived,RTCPSent,Rename,SoftHangupRequest,SuccessfulAuth,Unhold,UserEvent,VarSet"
+)
+"""AMI events that nobody hears in an Asterisk of which we are the only AMI user, by their names there."""
 _WRITABLE = ("run", "spool", "log", "lib", "cache", "keys")
 _DEFAULTS_WILL_DO = (
     "acl.conf",
@@ -202,6 +209,7 @@ class LocalPbx:
                 "[general]",
                 f"port = {ports.ami}",
                 _include("manager"),
+                f"disabledevents = {UNHEARD}",  # this Asterisk is nobody else's, and making them costs 1.5 ms a call
                 f"[{self.ami_user}](callwright-ami-user)",
                 f"secret = {self.secrets.ami}",
             ),

@@ -7,6 +7,11 @@ types faster than that has every further key counted twice, until a pause is lon
 
 The two stories are alike, one behind the other. When a key will be told again can be told in advance, as long as it is known that Asterisk
 is playing; and where that is not sure, a key that is told again betrays itself: nobody presses a key before letting go of it.
+
+While a key is put off Asterisk does not look at the line. What was pressed meanwhile is read at once when the key's turn has come, so
+the next press can be told in the very millisecond in which the one before is told again; of the same key and length, the two events are
+equal, and only the first of them is the repetition. What cannot be told apart is one event that came twice and two presses of a key that
+are both told for the first time in one millisecond: they count once (Asterisk must have stood still for longer than both took).
 """
 
 from __future__ import annotations

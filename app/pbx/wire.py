@@ -456,12 +456,12 @@ def _digit(book: Book, message: Json) -> Sequence[events.Event]:
     if digit not in _DIGITS or f"{stamp} {digit}" in known.digits:
         book.counts["ignored_digit"] += 1
         return ()
-    if isinstance(stamp, str):
-        known.digits.append(f"{stamp} {digit}")
     length, at = message.get("duration_ms"), _time(stamp)
     if at and isinstance(length, int) and not known.keys.counts(digit, length / 1000, at):
         book.counts["repeated_digit"] += 1
         return ()
+    if isinstance(stamp, str):
+        known.digits.append(f"{stamp} {digit}")
     return (events.DigitPressed(known.call, digit),)
 
 

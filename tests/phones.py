@@ -32,14 +32,14 @@ EVENT_TYPE = 101
 _DIGITS = "0123456789*#ABCD"
 
 
-def until(predicate: Callable[[], object], within: float = 5.0, what: str = "") -> object:
-    """The first true value of `predicate`; fails after `within` seconds."""
+def until(predicate: Callable[[], object], within: float = 5.0, what: str | Callable[[], str] = "") -> object:
+    """The first true value of `predicate`; fails after `within` seconds, and says `what` was waited for."""
     deadline = time.monotonic() + within
     while True:
         value = predicate()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {within} s: {what or predicate}"
+        assert time.monotonic() < deadline, f"not within {within} s: {what() if callable(what) else what or predicate}"
         time.sleep(0.01)
 
 

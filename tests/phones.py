@@ -271,7 +271,10 @@ class Sipp:
 
     @property
     def log(self) -> list[str]:
-        return self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        try:
+            return self._log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:  # nothing has been written yet, or the phone is being put away
+            return []
 
     def logged(self, word: str) -> list[str]:
         """The log lines that begin with that word."""

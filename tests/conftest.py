@@ -32,6 +32,6 @@ def house(running_house: LiveHouse) -> Iterator[LiveHouse]:
     yield running_house
     try:
         running_house.check()
-    except AssertionError:
+    except (AssertionError, OSError):
         running_house.clear()
         raise

@@ -32,14 +32,14 @@ EVENT_TYPE = 101
 _DIGITS = "0123456789*#ABCD"
 
 
-def until(predicate: Callable[[], object], within: float = 5.0, what: str = "") -> object:
-    """The first true value of `predicate`; fails after `within` seconds."""
+def until(predicate: Callable[[], object], within: float = 5.0, what: str | Callable[[], str] = "") -> object:
+    """The first true value of `predicate`; fails after `within` seconds, and says `what` was waited for."""
     deadline = time.monotonic() + within
     while True:
         value = predicate()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {within} s: {what or predicate}"
+        assert time.monotonic() < deadline, f"not within {within} s: {what() if callable(what) else what or predicate}"
         time.sleep(0.01)
 
 
@@ -271,7 +271,10 @@ class Sipp:
 
     @property
     def log(self) -> list[str]:
-        return self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        try:
+            return self._log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:  # nothing has been written yet, or the phone is being put away
+            return []
 
     def logged(self, word: str) -> list[str]:
         """The log lines that begin with that word."""

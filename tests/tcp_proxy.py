@@ -9,6 +9,7 @@ It tells the event socket (a request with `Upgrade: websocket`) from plain reque
     refuse             whether new connections are reset at once
     delay              seconds that everything takes on its way
     swallow            text; frames from Asterisk that hold it are lost
+    keep               text; frames from Asterisk that hold it are kept in `kept`
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class TcpProxy:
         self.delay = 0.0
         self.swallow = b""
         self.swallowed = 0
+        self.keep = b""
+        self.kept: list[bytes] = []
         self.sockets = 0
         """How many event sockets have been opened: Asterisk has agreed to the upgrade."""
         self._held: tuple[str, str] = ("", "")
@@ -171,6 +174,8 @@ class TcpProxy:
             if link.fate == "mid_frame" and piece[:1] != b"H":
                 link.client.sendall(piece[: max(1, len(piece) // 2)])
                 return False
+            if self.keep and self.keep in piece:
+                self.kept.append(piece)
             if self.swallow and self.swallow in piece:
                 self.swallowed += 1
             else:

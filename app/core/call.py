@@ -133,6 +133,8 @@ class Call:
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
     asked: str = ""
     asking: commands.Command | None = None
+    asked_until: float = 0.0
+    """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
     now: float = 0.0
     deadline: float | None = None
@@ -204,6 +206,10 @@ class Call:
         else:
             self.swallow, self.swallow_until = terminator, self.now + SWALLOW
 
+    def patience(self, until: float) -> float:
+        """Until when the open step waits for an answer that it gave up at `until` if nothing had come between."""
+        return max(until, self.asked_until)
+
     def music_on(self) -> commands.Command:
         return commands.StartMusic(self.id)
 
@@ -274,8 +280,9 @@ class Call:
 
     def _more_time(self, now: float) -> None:
         """A request that is asked again has time enough for an answer, and a caller whose keys nobody took has time for more."""
-        typing = self.wait is not None and DigitPressed in self.wait.kinds
-        if self.deadline is not None and (typing or self.ask_again() is not None):
+        if self.ask_again() is not None:
+            self.asked_until = now + REASK
+        elif self.deadline is not None and self.wait is not None and DigitPressed in self.wait.kinds:
             self.deadline = max(self.deadline, now + REASK)
 
     def stop(self) -> None:
@@ -308,7 +315,7 @@ class Call:
                 raise FlowError(f"more than {MAX_STEPS} steps in one call")
             node = self.flow.program.steps[step]
             self.steps += 1
-            self.step = step
+            self.step, self.asked_until = step, 0.0
             self.entry = self._state_at_entry()
             self.note(facts.StepEntered(self.id, step, node.do, self.steps))
             if isinstance(node, nodes.Release):

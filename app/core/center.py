@@ -385,6 +385,12 @@ class Center:
             self._touch(call)
 
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
+        """Caller and agent hear each other.
+
+        An answer that was not seen but found, after a gap, counts from when it was found: `waited` is too long then, and the talk
+        too short, by up to the gap. What Asterisk lists of a channel says when it was made, not when it was answered; its call record
+        would (`CDR(answer,u)` of the leg), where one is kept.
+        """
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
             if call is None or call.phase != TALKING:

@@ -20,7 +20,10 @@ from app.core.center import NO_FLOW, Center, waiting_of
 
 _NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
-_FLOW_OWNS = ("step", "steps", "minted", "waits", "events", "swallow", "swallow_until", "playing", "played_at", "unsure", "asked")
+_FLOW_OWNS = (
+    *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
+    *("playing", "played_at", "unsure", "asked", "asked_until"),
+)
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 _PLACE, _OFFER = tuple(f.name for f in fields(Place)), tuple(f.name for f in fields(Offer))
 _centre_owns, _of_place, _of_offer = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE), attrgetter(*_OFFER)

@@ -452,14 +452,14 @@ def _digit(book: Book, message: Json) -> Sequence[events.Event]:
     digit = message["digit"]
     if not isinstance(known, Caller) or known.left:
         return ()
-    stamp = message.get("timestamp")
-    if digit not in _DIGITS or f"{stamp} {digit}" in known.digits:
+    stamp, length = message.get("timestamp"), message.get("duration_ms")
+    if digit not in _DIGITS or f"{stamp} {digit} {length}" in known.digits:
         book.counts["ignored_digit"] += 1
         return ()
     if isinstance(stamp, str):
-        known.digits.append(f"{stamp} {digit}")
-    length, at = message.get("duration_ms"), _time(stamp)
-    if at and isinstance(length, int) and not known.keys.counts(digit, length / 1000, at):
+        known.digits.append(f"{stamp} {digit} {length}")
+    at = _time(stamp)
+    if at and isinstance(length, int) and not known.keys.counts(digit, length / 1000, at, playing=bool(known.playing)):
         book.counts["repeated_digit"] += 1
         return ()
     return (events.DigitPressed(known.call, digit),)

@@ -16,7 +16,7 @@ import json
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,27 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 USER, PASSWORD, APP = "callwright", "a-password-of-many-letters", "callwright"
+EVENT_SOURCES = {
+    "channel:{channel}": 200,
+    "channel:{channel},channel:{channel}": 200,
+    "bridge:{bridge}": 200,
+    "channel:": 200,
+    "bridge:": 200,
+    "channel:nobody": 422,
+    "bridge:{channel}": 422,
+    "channel:{bridge}": 422,
+    "endpoint:PJSIP/nobody": 422,
+    "channel:{channel},channel:nobody": 422,
+    "channel:nobody,nonsense:{channel}": 422,
+    "channel:{channel},nonsense:{channel}": 400,
+    "channel:{channel},": 400,
+    "nonsense:{channel}": 400,
+    "Channel:{channel}": 400,
+    " channel:{channel}": 400,
+    "{channel}": 400,
+    "": 400,
+}
+"""What a subscription to event sources is answered with, where that channel and that bridge are there and nothing else is."""
 
 
 @dataclass
@@ -208,12 +229,7 @@ class FakeAri:
                 self.filters.append(asked.body)
                 return 200, {"name": name}
             case "POST", ["applications", name, "subscription"]:
-                wanted = [each.partition(":")[2] for each in asked.query["eventSource"].split(",")]
-                return (
-                    (200, {"name": name})
-                    if all(each in self.channels for each in wanted)
-                    else (422, {"message": "Event source does not exist"})
-                )
+                return self._on_subscription(name, asked.query.get("eventSource"))
             case "POST", ["events", "user", name]:
                 if not self.deaf:
                     await self.inject("ChannelUserevent", eventname=name, userevent=asked.body["variables"])
@@ -227,6 +243,21 @@ class FakeAri:
             case _, ["channels", ident, *rest]:
                 return await self._on_channel(asked, ident, rest)
         return 404, {"message": "Resource not found"}
+
+    def _on_subscription(self, name: str, wanted: str | None) -> tuple[int, Any]:
+        """All or none: the first event source that is refused is the answer."""
+        if wanted is None:
+            return 400, {"message": "Missing parameter eventSource"}
+        if name != APP:
+            return 404, {"message": "Application not found"}
+        there: dict[str, Container[str]] = {"channel": self.channels, "bridge": self.bridges, "endpoint": ()}
+        for source in wanted.split(","):
+            scheme, colon, ident = source.partition(":")
+            if not colon or scheme not in there:
+                return 400, {"message": "Invalid event source URI scheme"}
+            if ident and ident not in there[scheme]:
+                return 422, {"message": "Event source does not exist"}
+        return 200, {"name": name}
 
     async def _on_playback(self, method: str, ident: str) -> tuple[int, Any]:
         if ident not in self.playbacks:

@@ -30,7 +30,7 @@ from app.pbx.ari import (
     AriTooBig,
     Request,
 )
-from tests.contract.fake_ari import APP, PASSWORD, USER, Asked, FakeAri, Rule, fake_ari
+from tests.contract.fake_ari import APP, EVENT_SOURCES, PASSWORD, USER, Asked, FakeAri, Rule, fake_ari
 
 CHANNEL = "1767225600.7"
 
@@ -642,3 +642,17 @@ async def test_the_event_filter_never_silences_what_we_need(fake: FakeAri) -> No
         assert not silenced & {"RESTResponse", "ApplicationReplaced", "StasisStart", "StasisEnd", "ChannelUserevent", "Dial"}
         assert "allowed" not in fake.filters[0]
         assert isinstance(fake.requests[0], Asked)
+
+
+async def test_the_fake_refuses_the_event_sources_that_asterisk_refuses() -> None:
+    fake, bridge = FakeAri(), f"{1:032x}-br1"
+    await fake.arrive(CHANNEL, tell=False)
+    fake.bridges[bridge] = {}
+
+    async def subscribe(app: str, **query: str) -> int:
+        return (await fake.carry_out(Asked("http", "POST", f"applications/{app}/subscription", query, None)))[0]
+
+    answers = {each: await subscribe(APP, eventSource=each.format(channel=CHANNEL, bridge=bridge)) for each in EVENT_SOURCES}
+    assert answers == EVENT_SOURCES
+    assert await subscribe("nobody", eventSource=f"channel:{CHANNEL}") == 404
+    assert await subscribe(APP) == 400

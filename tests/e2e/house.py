@@ -186,11 +186,22 @@ class LiveHouse:
         """A caller who has dialled and whose call has arrived."""
         before = {row["id"] for row in self.calls()}
         with Caller(self.installation.ports.sip, dial, number=number, **how) as phone:
-            found = until(lambda: [row for row in self.calls() if row["id"] not in before], 10, "the call to arrive")
-            yield Visit(phone, found[-1]["id"], number)  # type: ignore[index]
-            if not any(phone.heard_of(end) for end in ("released", "hungup", "cancelled", "refused")):
-                phone.hang_up()
-                until(lambda: phone.heard_of("hungup") or phone.heard_of("released"), 5, "the caller's phone to hang up")
+            found = until(lambda: [row for row in self.calls() if row["id"] not in before], 10, lambda: self._not_arrived(phone))
+            try:
+                yield Visit(phone, found[-1]["id"], number)  # type: ignore[index]
+            finally:
+                self._hangs_up(phone)
+
+    def _hangs_up(self, phone: Caller) -> None:
+        """A caller's phone is not left in a call, whatever became of the test."""
+        if not any(phone.heard_of(end) for end in ("released", "hungup", "cancelled", "refused")):
+            phone.hang_up()
+            until(lambda: phone.heard_of("hungup") or phone.heard_of("released"), 5, "the caller's phone to hang up")
+
+    def _not_arrived(self, phone: Caller) -> str:
+        """What is known of a call that did not arrive."""
+        channels = [(each["id"], each["state"], each["dialplan"]["context"], each["dialplan"]["app_name"]) for each in self.ari("channels")]
+        return f"the call to arrive; the phone says {phone.sipp.log}, {phone.sipp.trouble()}; channels: {channels}"
 
     def reaches(self, visit: Visit, step: str, within: float = 25.0) -> None:
         """Wait until the call is at a step."""
@@ -233,6 +244,8 @@ class LiveHouse:
 
     def clear(self) -> None:
         """After a test that left something behind: hang everything up and sign everybody out, so that the next one begins clean."""
+        if self.installation.pid("application") is None:
+            self.start()
         for channel in self.ari("channels"):
             with suppress(OSError):
                 self.ari(f"channels/{channel['id']}", "DELETE")

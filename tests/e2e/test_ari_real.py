@@ -22,6 +22,7 @@ from app.core.view import LiveCall
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
 from app.pbx.local import LocalPbx
+from tests.contract.fake_ari import EVENT_SOURCES
 from tests.pbx import Ari, running_pbx
 from tests.phones import AgentPhone, Caller
 
@@ -254,6 +255,24 @@ async def test_events_still_arrive_after_a_reconnect_with_live_calls(pbx: LocalP
             await d.next(ev.LegEnded)
             await until(lambda: not d.pbx.book.calls)
             await d.pbx.link.request(Request("GET", "bridges"))
+
+
+async def test_asterisk_refuses_the_event_sources_that_the_fake_of_the_tests_refuses(pbx: LocalPbx, ari: Ari) -> None:
+    async with desk(pbx) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], ring=None), Caller(pbx.ports.sip, "1000"):
+            call = await d.arrival()
+            d.ring(call)
+            await d.next(ev.LegRinging)
+            there = {"channel": d.of(ev.CallArrived)[0].channel, "bridge": f"{call}-br1"}
+            path = f"applications/{pbx.app}/subscription"
+            answers = {each: ari.ask("POST", path, eventSource=each.format(**there))[0] for each in EVENT_SOURCES}
+            for everything in ("channel:", "bridge:"):
+                ari.ask("DELETE", path, eventSource=everything)
+            assert answers == EVENT_SOURCES
+            assert ari.ask("POST", "applications/nobody/subscription", eventSource=f"channel:{there['channel']}")[0] == 404
+            assert ari.ask("POST", path)[0] == 400
+            d.pbx.carry_out(do.HangUpLeg(call, f"{call}-leg1"))
+            await over(d, call)
 
 
 async def test_a_prompt_that_does_not_exist_is_told(pbx: LocalPbx, ari: Ari) -> None:

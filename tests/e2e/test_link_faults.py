@@ -5,7 +5,6 @@ The application reaches Asterisk through a fault proxy; Asterisk, the phones and
 
 from __future__ import annotations
 
-import subprocess
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from app.up import fetch
+from tests.drawn import one_of
 from tests.e2e.house import LATE, PREMIUM, UNKNOWN, LiveHouse, Visit
 from tests.e2e.variant import restarted
+from tests.faults.silence import CannotDrop, dropping
 from tests.phones import AgentPhone, Caller, until
 from tests.tcp_proxy import DOWN, HTTP, UP, WS, TcpProxy
 
@@ -91,7 +92,7 @@ def both_hear(visit: Visit, phone: AgentPhone) -> None:
 # ---- B1: the event socket is cut ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["clean", "rst", "mid_frame"])
+@pytest.mark.parametrize("how", one_of(["clean", "rst", "mid_frame"]))
 def test_event_socket_is_cut_and_is_back_within_a_second_while_calls_go_on(house: LiveHouse, proxy: TcpProxy, how: str) -> None:
     with talking(house) as (visit, phone), house.visit(UNKNOWN) as other:
         house.reaches(other, "ask_reference")
@@ -112,7 +113,7 @@ def test_event_socket_is_cut_and_is_back_within_a_second_while_calls_go_on(house
         assert house.over(other.call)["outcome"] == "hung_up"
 
 
-@pytest.mark.parametrize("who", ["caller", "agent", "waiting"])
+@pytest.mark.parametrize("who", one_of(["caller", "agent", "waiting"]))
 def test_hang_up_that_nobody_could_see_is_found_on_return(house: LiveHouse, proxy: TcpProxy, who: str) -> None:
     with talking(house) as (visit, phone), house.agent_phone("106", ready=False), house.visit(LATE) as waiting:
         house.becomes(waiting, "waiting")
@@ -144,22 +145,19 @@ def test_hang_up_that_nobody_could_see_is_found_on_return(house: LiveHouse, prox
 @contextmanager
 def dropped(proxy: TcpProxy, way: str) -> Iterator[None]:
     """No byte passes in either direction, and no connection is closed."""
-    if way == "proxy":
-        proxy.hold()
-        yield
-        proxy.release()
-        return
-    rules = [("INPUT", "-i", "lo", "-p", "tcp", end, str(proxy.port), "-j", "DROP") for end in ("--dport", "--sport")]
     with ExitStack() as stack:
-        for rule in rules:
-            done = subprocess.run(["iptables", "-w", "5", "-I", *rule], capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"iptables cannot be used here: {done.stderr.strip()[:80]}")
-            stack.callback(subprocess.run, ["iptables", "-w", "5", "-D", *rule], check=True)
+        if way == "proxy":
+            proxy.hold()
+            stack.callback(proxy.release)
+        else:
+            try:
+                stack.enter_context(dropping(proxy.port))
+            except CannotDrop as error:
+                pytest.skip(f"iptables cannot be used here: {error}")
         yield
 
 
-@pytest.mark.parametrize("way", ["proxy", "iptables"])
+@pytest.mark.parametrize("way", one_of(["proxy", "iptables"]))
 def test_silent_drop_is_noticed_within_five_seconds_and_reconciled_on_return(house: LiveHouse, proxy: TcpProxy, way: str) -> None:
     with talking(house) as (visit, phone), house.agent_phone("106", ready=False), house.visit(LATE) as waiting:
         house.becomes(waiting, "waiting")
@@ -203,7 +201,7 @@ def test_requests_hang_while_events_come_and_calls_are_served(house: LiveHouse, 
         print(f"probe red after {noticed:.2f} s")
 
 
-@pytest.mark.parametrize("way", [UP, DOWN])
+@pytest.mark.parametrize("way", one_of([UP, DOWN]))
 def test_event_socket_hangs_in_one_direction_while_requests_are_answered(house: LiveHouse, proxy: TcpProxy, way: str) -> None:
     with talking(house) as (visit, phone):
         before = proxy.sockets
@@ -280,7 +278,7 @@ def cut_off(house: LiveHouse, number: str) -> Iterator[Visit]:
 # ---- B7: Asterisk dies -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["kill", "restart now"])
+@pytest.mark.parametrize("how", one_of(["kill", "restart now"]))
 def test_asterisk_dies_with_calls_in_all_states_and_the_next_call_works(house: LiveHouse, proxy: TcpProxy, how: str) -> None:
     pbx = house.installation.pbx(house.say.append)
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.drawn import one_of
 from tests.e2e.house import LATE, LiveHouse, Visit
 from tests.e2e.variant import project, restarted
 from tests.phones import register, until
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.pbx, pytest.mark.timeout(300)]
 
 AGENT, CALLER = 1300.0, 1900.0
 RING = 2
-RACES = int(os.environ.get("CALLWRIGHT_TEST_RACES", "20"))
+RACES = int(os.environ.get("CALLWRIGHT_TEST_RACES", "8"))
 TALKED = 0.3
 """Seconds after which a conversation is one."""
 
@@ -206,7 +207,7 @@ TROUBLES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("trouble", one_of(TROUBLES))
 def test_next_agent_gets_the_call_and_the_caller_keeps_place_and_music(house: LiveHouse, trouble: str) -> None:
     how, reason, presence = TROUBLES[trouble]
     with ExitStack() as stack:

@@ -16,7 +16,6 @@ SOME = (
     "A5/frozen",
     "A6/live calls finish",
     "A6/limit",
-    "A6/second signal",
     "A7/stale process",
 )
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.failpoints import VARIABLE
+from app.up import fetch
 from tests.e2e.house import LiveHouse
 from tests.phones import AgentPhone, Caller, until
 
@@ -43,6 +45,16 @@ def start_armed(house: LiveHouse, failpoint: str) -> None:
     if house.installation.pid("application") is not None:
         house.kill()
     start(house, **{VARIABLE: failpoint})
+
+
+def ready(house: LiveHouse) -> bool:
+    """Whether the application says that it can take calls."""
+    try:
+        return bool(fetch(f"http://127.0.0.1:{house.installation.ports.api}/readyz")["ready"])
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return False
 
 
 def dies(house: LiveHouse, within: float = 40.0) -> None:

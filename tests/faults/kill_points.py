@@ -49,7 +49,6 @@ class Scene:
         assert not self.phone.heard_of("released"), "the caller was cut off"
         began = start(self.house)
         call = self.call
-        self.entered = self._count("StepEntered")
         if self.house.ended(call) is None:
             self.measured["regained"] = under_control_soon(found_after(self.house, [call], began))
 
@@ -111,14 +110,19 @@ class Scene:
         assert len({mail["message_id"] for mail in new}) == 1, f"{len(new)} mails"
         self.measured["mails"] = len(new)
 
-    def press(self, keys: str) -> None:
-        """Type what has not arrived yet, and all of it again when asked to."""
+    def press(self, keys: str, step: str) -> None:
+        """Type what a step has not taken yet, and all of it again when asked to."""
         known, prompts = self._count("DigitPressed"), self._count("Play")
+        if self._has_left(step):
+            return
         self.phone.rtp.press(keys[known:])
-        until(lambda: self._count("StepEntered") > self.entered or self._count("Play") > prompts, 15, "an answer to the keys")
-        if self._count("StepEntered") == self.entered:
+        until(lambda: self._has_left(step) or self._count("Play") > prompts, 15, "an answer to the keys")
+        if not self._has_left(step):
             self.is_heard()
             self.phone.rtp.press(keys)
+
+    def _has_left(self, step: str) -> bool:
+        return any(entry["type"] == "StepLeft" and entry["step"] == step for entry in self.house.timeline(self.call))
 
     def _count(self, kind: str) -> int:
         return sum(entry["type"] == kind for entry in self.house.timeline(self.call))
@@ -153,7 +157,7 @@ def typing_a_reference(scene: Scene) -> None:
     scene.caller(UNKNOWN)
     scene.press_into_the_crash(REFERENCE[:3], "ask_reference")
     scene.crash()
-    scene.press(REFERENCE)
+    scene.press(REFERENCE, "ask_reference")
     scene.talks_to_the_end(agent)
 
 
@@ -162,7 +166,7 @@ def choosing_in_a_menu(scene: Scene) -> None:
     scene.caller(NO_MAIL)
     scene.press_into_the_crash("1", "offer_agent")
     scene.crash()
-    scene.press("1")
+    scene.press("1", "offer_agent")
     scene.talks_to_the_end(agent)
 
 

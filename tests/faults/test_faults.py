@@ -9,14 +9,14 @@ import random
 
 import pytest
 
+from tests.drawn import SEED
 from tests.e2e.house import LiveHouse
 from tests.faults import kill_points
 from tests.faults.case import Case
 from tests.faults.cases import CASES
 
 pytestmark = [pytest.mark.pbx, pytest.mark.timeout(180)]
-SEED = 20
-SMALL = ("A2/20 calls",)
+SMALL = ("A2/20 calls", "B2/3 s")
 
 
 def _drawn() -> list[Case]:

@@ -126,6 +126,30 @@ def test_what_is_no_key_is_ignored(digit: str) -> None:
     assert not translate(b, said("ChannelDtmfReceived", channel=channel(), digit=digit))
 
 
+HELD_THEN_TYPED = [(1, 14632, 5000)]
+"""A key that was held past the prompt's end at 11283 and those typed after it, as Asterisk told them: key, milliseconds, length."""
+HELD_THEN_TYPED += [(key, at, 100) for key, at in ((5, 14817), (5, 19683), (9, 19683), (9, 19829), (7, 19832), (7, 19976), (7, 19976))]
+HELD_THEN_TYPED += [(key, at, 100) for key, at in ((7, 20122), (3, 20126), (3, 20271), (0, 20275), (0, 20419))]
+
+
+def test_key_that_is_told_again_in_the_millisecond_of_the_next_press_of_it_leaves_that_press_alone() -> None:
+    b = book()
+    arrived(b)
+    b.add_playback(b.calls[CALL], PLAYBACK)
+    translate(b, said("PlaybackFinished", playback={"id": PLAYBACK, "state": "done"}, timestamp=moment(11283)))
+    pressed = [
+        event
+        for key, at, length in HELD_THEN_TYPED
+        for event in translate(b, said("ChannelDtmfReceived", channel=channel(), digit=str(key), timestamp=moment(at), duration_ms=length))
+    ]
+    assert "".join(event.digit for event in pressed if isinstance(event, ev.DigitPressed)) == "1597730"
+
+
+def moment(milliseconds: int) -> str:
+    """A timestamp in Asterisk's words."""
+    return f"2026-01-01T00:00:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}+0000"
+
+
 def test_a_digit_of_the_agent_is_not_the_callers() -> None:
     b = book()
     with_leg(b)

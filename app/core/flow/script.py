@@ -96,7 +96,8 @@ def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Scrip
 def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float) -> Script[Event | None]:
     """Wait for an event until a time, with phrases to listen to; the one being spoken is finished before this returns.
 
-    Past the last phrase, the rest of the wait has music under it, after a moment (the caller never hears dead air).
+    Past the last phrase, the rest of the wait has music under it, after a moment (the caller never hears dead air). A take-over moves the
+    end of the wait, never the beginning of the music.
     """
     yield from answer(call)
     found: Event | None = None
@@ -113,12 +114,13 @@ def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], unt
                 found = event
             elif event.playback == playback:
                 break
-        if found or call.now >= until:
+        if found or call.now >= call.patience(until):
             return found
-    found = yield Wait(kinds, min(QUIET, until - call.now))
-    if found is None and call.now < until:
+    found = yield Wait(kinds, min(QUIET, call.patience(until) - call.now))
+    if found is None and call.now < call.patience(until):
         yield call.music_on()
-        found = yield Wait(kinds, until - call.now)
+        while found is None and call.now < call.patience(until):
+            found = yield Wait(kinds, call.patience(until) - call.now)
         yield call.music_off()
     return found
 

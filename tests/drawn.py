@@ -1,0 +1,18 @@
+"""Of many alike cases `make test` tries one, which a fixed seed draws, and `make faults` all of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+SEED = 20
+
+
+def one_of(cases: Iterable[Any]) -> list[Any]:
+    """Values for `parametrize`: those that are not drawn are marked `faults`."""
+    cases = list(cases)
+    drawn = random.Random(SEED).randrange(len(cases))
+    return [case if n == drawn else pytest.param(case, marks=pytest.mark.faults) for n, case in enumerate(cases)]

@@ -112,8 +112,8 @@ class Pending:
     lingers_until: float = 0.0
 
     def is_quiet(self) -> bool:
-        """Whether nobody waits for this commit."""
-        return not (self.commands or self.done)
+        """Whether nobody waits for this commit. A call that has ended is looked for in the history."""
+        return not (self.commands or self.done or self.batch.history)
 
     def marks(self) -> tuple[int, ...]:
         """How much there is of everything, now."""

@@ -385,28 +385,24 @@ class Center:
             self._touch(call)
 
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
-        """Caller and agent hear each other.
-
-        An answer that was not seen but found, after a gap, counts from when it was found: `waited` is too long then, and the talk
-        too short, by up to the gap. What Asterisk lists of a channel says when it was made, not when it was answered; its call record
-        would (`CDR(answer,u)` of the leg), where one is kept.
-        """
+        """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
             if call is None or call.phase != TALKING:
                 self._out.append(do.HangUpLeg(event.call, event.leg))
             return
         offer = call.offer
-        offer.answered = now
-        self._work(offer.agent, call, "answer", now)
-        self._work(offer.agent, call, "joined", now)
-        call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, now, False
-        call.waited = now - call.place.first
+        since = min(max(event.at, offer.at), now) if event.at else now
+        offer.answered = since
+        self._work(offer.agent, call, "answer", since)
+        self._work(offer.agent, call, "joined", since)
+        call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, since, False
+        call.waited = since - call.place.first
         for name in ("ring", "max_wait", "pop"):
             self.timers.cancel(call.id, name)
         self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
         self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
-        self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{now - offer.at:.0f}"))
+        self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
         call = self._with_leg(event.call, event.leg)

@@ -85,9 +85,13 @@ class LegRinging(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class LegAnswered(CallEvent):
-    """The agent's phone was answered; the leg was in the caller's bridge before, so they hear each other already."""
+    """The agent's phone was answered; the leg was in the caller's bridge before, so they hear each other already.
+
+    `at` is when, in epoch seconds by Asterisk's clock, where that was a while ago and is known; 0 for just now.
+    """
 
     leg: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

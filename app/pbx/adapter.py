@@ -24,7 +24,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -574,6 +574,7 @@ class Pbx:
             return
         believed = self.book.live()
         happened = rec.reconcile([live for live in believed if live.call not in {a.call for a in found.arrivals}], found)
+        happened = [await self._with_its_time(event) for event in happened]
         stray = rec.orphans(self.book.live(), found)
         self._told_up = True
         self._apply(found, happened)
@@ -582,6 +583,16 @@ class Pbx:
             self._on_event(message)
         if any(stray):
             self._cleaning = asyncio.create_task(self._clean(*stray))
+
+    async def _with_its_time(self, event: events.Event) -> events.Event:
+        """An answer that was found, with the time at which it came, where Asterisk tells."""
+        if not isinstance(event, events.LegAnswered):
+            return event
+        try:
+            told = await self.link.request(wire.answered_at(event.leg))
+        except AriError:
+            return event  # the leg has gone, of which there will be an event, or the line has, and everything is looked at again
+        return replace(event, at=wire.read_answered_at(told.body))
 
     async def _snapshot(self) -> rec.Snapshot:
         info = await self.link.request_http(Request("GET", "asterisk/info", (("only", "status"),)))

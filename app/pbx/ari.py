@@ -75,6 +75,7 @@ OPERATIONS: frozenset[tuple[str, str]] = frozenset(
         ("POST", "/channels/{channelId}/moh"),
         ("DELETE", "/channels/{channelId}/moh"),
         ("POST", "/channels/{channelId}/play/{playbackId}"),
+        ("GET", "/channels/{channelId}/variable"),
         ("POST", "/channels/{channelId}/variables"),
         ("GET", "/events"),
         ("POST", "/events/user/{eventName}"),

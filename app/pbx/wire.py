@@ -36,6 +36,7 @@ _ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _NUMBER = re.compile(r"\+?[0-9*#]{1,40}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})?")
+_EPOCH = re.compile(r"\d{9,11}\.\d{1,9}")
 _VARIABLE = re.compile(r"CW_[A-Z0-9_]{1,40}")
 _MEDIA = re.compile(r"(sound:[A-Za-z0-9_./-]{1,255}|digits:[0-9*#]{1,80}|number:-?\d{1,15}|characters:[A-Za-z0-9*#@. +/-]{1,80})")
 _SPOKEN = {
@@ -551,6 +552,17 @@ def create_leg(app: str, caller: Caller, command: commands.RingAgent) -> Request
 def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
     """Let the agent's phone ring, for whole seconds. Doing it twice would end the leg."""
     return Request("POST", f"channels/{leg.id}/dial", (("caller", caller.channel), ("timeout", str(max(1, -int(-seconds // 1))))))
+
+
+def answered_at(leg: str) -> Request:
+    """When a leg was answered, by Asterisk's call record: `{"value": epoch seconds with their fraction, or ""}`."""
+    return Request("GET", f"channels/{_ours(LEG, leg)}/variable", (("variable", "CDR(answer,u)"),))
+
+
+def read_answered_at(body: Any) -> float:
+    """What comes of `answered_at`; 0.0 where the record does not say."""
+    value = body.get("value") if isinstance(body, dict) else None
+    return float(value) if isinstance(value, str) and _EPOCH.fullmatch(value) else 0.0
 
 
 def answer(caller: Caller) -> Request:

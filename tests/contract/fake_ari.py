@@ -85,6 +85,7 @@ class FakeAri:
     channels: dict[str, dict[str, Any]] = field(default_factory=dict)
     bridges: dict[str, dict[str, Any]] = field(default_factory=dict)
     playbacks: dict[str, str] = field(default_factory=dict)
+    variables: dict[tuple[str, str], str] = field(default_factory=dict)
     in_stasis: set[str] = field(default_factory=set)
     rules: list[Rule] = field(default_factory=list)
     requests: list[Asked] = field(default_factory=list)
@@ -337,6 +338,8 @@ class FakeAri:
                 channel["dialplan"] = {**channel["dialplan"], "app_name": "Wait", "app_data": "60"}
                 await self.inject("StasisEnd", channel=dict(channel))
                 return 204, None
+            case "GET", ["variable"]:
+                return 200, {"value": self.variables.get((ident, asked.query.get("variable", "")), "")}
             case ("POST", ["variables"]) | ("POST" | "DELETE", ["moh"]):
                 return 204, None
         return 404, {"message": "Resource not found"}

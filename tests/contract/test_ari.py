@@ -362,6 +362,7 @@ async def test_a_lost_socket_is_back_within_a_second_with_what_was_missed(fake: 
         other = await h.caller("1767225600.8")
         began = time.monotonic()
         fake.channels[leg]["state"] = "Up"
+        fake.variables[leg, "CDR(answer,u)"] = "1767225605.250000"
         await fake.end("1767225600.8", tell=False)
         await fake.arrive("1767225600.9", "1000", tell=False)
         await fake.drop(how)
@@ -372,7 +373,7 @@ async def test_a_lost_socket_is_back_within_a_second_with_what_was_missed(fake: 
         bridge = f"{call}-br1"
         assert since[:4] == [
             ev.PbxBack(False),
-            ev.LegAnswered(call, leg),
+            ev.LegAnswered(call, leg, 1767225605.25),
             ev.CallFound(call, True, bridge, {leg: "up"}, (leg,), ()),
             ev.CallerLeft(other, 16),
         ]

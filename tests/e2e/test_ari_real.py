@@ -229,12 +229,17 @@ async def test_an_agent_who_answers_while_we_are_dead_talks_and_is_found_talking
             d.pbx.carry_out(do.StartMusic(call))
             leg = d.ring(call)
             await d.next(ev.LegRinging)
+        asked = time.time()
         agent.answer()
+        agent.wait_for("answered")
+        answered = time.time()
         await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
         bridge = f"{call}-br1"
         async with desk(pbx, LiveCall(call, channel, True, True, bridge, {leg: "ringing"})) as d:
             await d.next(ev.CallFound)
-            assert d.posted == [ev.PbxBack(False), ev.LegAnswered(call, leg), ev.CallFound(call, True, bridge, {leg: "up"}, (leg,))]
+            at = d.of(ev.LegAnswered)[0].at
+            assert asked <= at <= answered + 0.5
+            assert d.posted == [ev.PbxBack(False), ev.LegAnswered(call, leg, at), ev.CallFound(call, True, bridge, {leg: "up"}, (leg,))]
             await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), within=0.5)
             await over(d, call)
 

@@ -83,9 +83,11 @@ def agent_answers(house: LiveHouse) -> dict[str, Any]:
         house.kill()
         agent.answer()
         agent.wait_for("answered")
+        answered = time.time()
         until(lambda: talk(visit.phone, agent), 5, "both to hear one another")
         start(house)
         house.becomes(visit, "talking", 5)
+        assert abs(house.call(visit.call)["connected"] - answered) < 0.7, "connected when the phone was answered, not when it was found"
         until(lambda: talk(visit.phone, agent), 3, "both to hear one another")
         agent.hang_up()
         visit.phone.wait_for("released", 10)

@@ -687,6 +687,24 @@ def test_the_agent_answers_as_the_caller_hangs_up(caller_first: bool) -> None:
     assert sim.center.acd.state("cy")["presence"] == "ready"
 
 
+@pytest.mark.parametrize(("said", "counts"), [(3.0, 3.0), (-50.0, 0.0), (60.0, 8.0), (None, 8.0)])
+def test_an_answer_that_is_only_found_counts_from_when_it_came(said: float | None, counts: float) -> None:
+    """What the PBX says of it lies between the offer and now, or counts as the nearer of these."""
+    sim = Sim(small_book())
+    sim.agent_is_ready("cy")
+    (call,) = in_the_queue(sim)
+    leg, offered = sim.rings(call), sim.now
+    sim.wait(8.0)
+    sim.happen(ev.LegAnswered(call, leg, 0.0 if said is None else offered + said))
+    live = sim.center.calls[call]
+    assert live.connected == pytest.approx(offered + counts, abs=0.05)
+    assert live.waited == pytest.approx(live.connected - sim.last(facts.Queued, call).first)
+    sim.wait(1.0)
+    sim.happen(ev.LegEnded(call, leg))
+    assert sim.last(facts.TalkEnded, call).talked == pytest.approx(9.0 - counts, abs=0.05)
+    sim.hangs_up(call)
+
+
 @pytest.mark.parametrize("timeout_first", [True, False])
 def test_the_agent_answers_as_the_ring_time_ends(timeout_first: bool) -> None:
     """C3: either they talk, or the late answer is hung up and the caller keeps the place."""

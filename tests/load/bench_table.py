@@ -65,6 +65,11 @@ def _ratio(row: Row, dialplan: Row) -> str:
     return f"{total(row) / total(dialplan):.2f}" if total(dialplan) else "-"
 
 
+def _busy(row: Row, dialplan: Row) -> str:
+    mine, base = row.get("busy"), dialplan.get("busy")
+    return f"{total(mine):.1f}, own {mine['app_cpu_s_per_1000']:.1f} ({_ratio(mine, base)})" if mine and base else "-"
+
+
 LINES: tuple[tuple[str, Callable[[Row, Row], str], str], ...] = (
     ("INVITE to 200, p50 / p95 / p99 ms", _times("setup_ms"), "p99 <= the dialplan's"),
     ("last key to agent's INVITE, ms", _times("placement_ms"), "p99 <= 5, <= the dialplan's"),
@@ -73,6 +78,7 @@ LINES: tuple[tuple[str, Callable[[Row, Row], str], str], ...] = (
     ("CPU s per 1000 calls, Asterisk", _one("asterisk_cpu_s_per_1000"), ""),
     ("CPU s per 1000 calls, application", _one("app_cpu_s_per_1000"), "<= 4"),
     ("both ÷ the dialplan's", _ratio, "<= 1.15; accepted at 1.35"),
+    ("both at the rate of a busy centre (÷)", _busy, ""),
     ("highest rate, calls a second", _one("max_rate", 0), ">= 0.9 x the dialplan's"),
     ("KiB a held call, application", _one("held_kib"), "<= 8"),
     ("calls placed / failed", lambda row, _: f"{row['calls']} / {row['failed']}", ""),

@@ -112,7 +112,7 @@ class AmiLink(AMIProtocol):
         for text in whole:
             if text.startswith("Event: ") and "\r\nActionID: " not in text:
                 self._event(text)
-            elif TOLD in text:
+            elif text.startswith("Response: ") and TOLD in text.split("\r\n"):
                 self._awaiting -= 1
                 self.refused += not text.startswith("Response: Success")
             else:

@@ -54,7 +54,8 @@ class SqliteBackend:
         self._path = path
         self._writer = writer
         self._readers = readers
-        self._jobs = 0
+        self._asked = 0  # jobs handed to the thread, counted here alone
+        self._done = 0  # those it has finished, counted there alone, and so whatever becomes of who asked
         self._in_log = 0
         self._spared_until = 0.0
         self._tidying: asyncio.Task[None] | None = None
@@ -80,7 +81,7 @@ class SqliteBackend:
 
     def run_now(self, plan: Plan) -> bool:
         """As `Backend.run_now`."""
-        if self._jobs or not 0 < self._in_log < LOG_COMMITS:
+        if self._asked != self._done or not 0 < self._in_log < LOG_COMMITS:
             return False
         began = time.monotonic()
         if began < self._spared_until:
@@ -112,15 +113,22 @@ class SqliteBackend:
 
     async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
         """One job of the writer's thread. The one place that reaches below aiosqlite's public names: a whole transaction is one job."""
-        self._jobs += 1
+        self._asked += 1
         try:
-            return await self._writer._execute(_patiently, self._writer._conn, work, *given)  # type: ignore[no-untyped-call]
+            return await self._writer._execute(self._patiently, self._writer._conn, work, *given)  # type: ignore[no-untyped-call]
         except sqlite3.Error as e:
             raise _translate(e, self._path) from e
         except ValueError as e:
             raise StoreError(f"{self._path}: the database is closed") from e
+
+    def _patiently(self, db: sqlite3.Connection, work: Callable[..., Any], *given: Any) -> Any:
+        """In the thread: do something that may wait for a lock for `BUSY_MS`, which nobody else may."""
+        try:
+            db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            return work(db, *given)
         finally:
-            self._jobs -= 1
+            db.execute("PRAGMA busy_timeout=0")
+            self._done += 1
 
     async def rows(self, query: Select[Any]) -> Sequence[Any]:
         """As `Backend.rows`."""
@@ -173,15 +181,6 @@ def _carry_out_fully(db: sqlite3.Connection, plan: Plan) -> None:
         _carry_out(db, plan)
     finally:
         db.execute("PRAGMA synchronous=NORMAL")
-
-
-def _patiently(db: sqlite3.Connection, work: Callable[..., Any], *given: Any) -> Any:
-    """Do something that may wait for a lock for `BUSY_MS`, which nobody else but the thread may."""
-    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-    try:
-        return work(db, *given)
-    finally:
-        db.execute("PRAGMA busy_timeout=0")
 
 
 def _bring_log_into_file(db: sqlite3.Connection) -> None:

@@ -365,6 +365,15 @@ async def test_who_waits_in_the_fallback_is_told_with_what_the_channel_carries(a
     }
 
 
+async def test_a_caller_whose_name_looks_like_a_line_of_ours_is_told_like_any_other(asterisk: FakeAsterisk) -> None:
+    asterisk.channels = [WAITING.replace("Zoë", "ActionID: told")]
+    async with running(asterisk) as (ami, _):
+        await until(lambda: ami.health()["ok"])
+        (waiting,) = await ami.waiting_in_fallback()
+        assert waiting["name"] == "ActionID: told"
+        assert ami.health()["queue_log_lost"] == 0
+
+
 @pytest.mark.parametrize(("count", "anybody"), [("0", False), ("", False), ("2", True)])
 async def test_whether_anybody_waits_in_the_fallback_is_one_question(asterisk: FakeAsterisk, count: str, anybody: bool) -> None:
     asked = "QUEUE_WAITING_COUNT(callwright-fallback)"

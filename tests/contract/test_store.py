@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -142,6 +143,31 @@ async def test_nothing_is_committed_at_once_that_must_outlive_a_power_cut_or_wai
             assert time.monotonic() - began < 0.1
         assert store.commit_now(batch)
         assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
+
+
+async def test_nothing_is_committed_at_once_while_the_thread_is_at_work_even_for_somebody_who_has_gone(
+    sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, usual = threading.Event(), sqlite._carry_out
+
+    def when_let(*given: Any) -> None:
+        held.wait(10)
+        usual(*given)
+
+    async with opened(sqlite_url, key_file) as store:
+        await store.acquire_lease(Holder.current())
+        await store.commit(Batch(at=1.0, journal=[("a", [digit("a", "1")])]))
+        monkeypatch.setattr(sqlite, "_carry_out", when_let)
+        renewing = asyncio.create_task(store.renew())
+        await asyncio.sleep(0)
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        monkeypatch.setattr(sqlite, "_carry_out", usual)
+        batch = Batch(at=2.0, journal=[("a", [digit("a", "2")])])
+        assert not store.commit_now(batch)
+        held.set()
+        await store.renew()
+        assert store.commit_now(batch)
 
 
 async def test_a_slow_disk_gets_its_commits_in_the_thread(sqlite_url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -564,7 +564,7 @@ class Pbx:
     async def _look(self) -> None:
         """See what there is, tell the core, and let the events through again; a failure gives this connection up."""
         try:
-            await self.link.request(wire.event_filter(self._app))
+            await self.link.keep_filter(wire.event_filter(self._app))
             found = await self._snapshot()
         except AriRefused as error:
             self.link.fail(error)

@@ -268,6 +268,7 @@ class AriLink:
         self._echo_at = 0.0
         self._fatal: AriError | None = None
         self._given_up, self._given_up_at = 0, 0.0
+        self._looked_at = asyncio.Lock()
         self.malformed = 0
 
     # ---- asking ------------------------------------------------------------------------------------------------------
@@ -305,6 +306,21 @@ class AriLink:
         if isinstance(answer, AriError):
             raise answer
         return answer
+
+    async def keep_filter(self, request: Request) -> None:
+        """Set our application's event filter, unless it is so already; raises as `request`.
+
+        Asterisk 22.10.1 frees the filter that is replaced although a GET of the application may just be reading it, and dies of that
+        (within seconds, where both go on all the time). So it is replaced only where it differs, and never beside a probe of ours.
+        Where the application cannot be looked at it stays as it is: the filter saves work, and nothing depends on it.
+        """
+        async with self._looked_at:
+            there = await self._http(Request("GET", f"applications/{self.app}"), DEADLINE)
+            if isinstance(there, AriRefused):
+                raise there
+            if isinstance(there, AriError) or _kinds(there.body, "events_disallowed") == _kinds(request.body, "disallowed"):
+                return
+            await self.request(request)
 
     def _passes(self, lane: str) -> bool:
         """Whether a lane may pass the stuck line: nothing of its own waits there."""
@@ -621,7 +637,8 @@ class AriLink:
     async def _probe(self) -> str:
         channel = self._probe_channel() or "cw-probe"
         for request in (Request("GET", f"applications/{self.app}"), Request("GET", f"channels/{channel}")):
-            answer = await self._http(request, DEADLINE)
+            async with self._looked_at:
+                answer = await self._http(request, DEADLINE)
             if isinstance(answer, AriRefused):
                 self.fail(answer)
             if isinstance(answer, AriError) and not (isinstance(answer, AriNotFound) and request.path.startswith("channels/")):
@@ -646,6 +663,12 @@ class AriLink:
         task = asyncio.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _kinds(body: Json, name: str) -> set[str] | None:
+    """The types of events in one part of a filter; None where there is no such part."""
+    part = body.get(name) if isinstance(body, dict) else None
+    return {str(each.get("type")) for each in part if isinstance(each, dict)} if isinstance(part, list) else None
 
 
 @contextlib.contextmanager

@@ -225,7 +225,8 @@ class FakeAri:
             case "GET", ["bridges"]:
                 return 200, list(self.bridges.values())
             case "GET", ["applications", name]:
-                return 200, {"name": name, "channel_ids": sorted(self.in_stasis)}
+                silenced = self.filters[-1]["disallowed"] if self.filters else []
+                return 200, {"name": name, "channel_ids": sorted(self.in_stasis), "events_allowed": [], "events_disallowed": silenced}
             case "PUT", ["applications", name, "eventFilter"]:
                 self.filters.append(asked.body)
                 return 200, {"name": name}

@@ -637,6 +637,25 @@ async def test_a_look_that_fails_is_tried_again(fake: FakeAri) -> None:
         assert h.posted == [ev.PbxBack(False)]
 
 
+async def test_a_filter_that_is_there_is_not_set_again_after_a_reconnect(fake: FakeAri) -> None:
+    async with house(fake) as h:
+        assert len(fake.filters) == 1
+        await fake.drop("clean")
+        await h.next(ev.PbxBack, 2)
+        assert len(fake.filters) == 1
+        fake.filters.append({"disallowed": []})  # somebody else's doing
+        await fake.drop("clean")
+        await h.next(ev.PbxBack, 3)
+        assert fake.filters[-1] == fake.filters[0]
+
+
+async def test_an_application_that_cannot_be_looked_at_keeps_its_filter_and_serves(fake: FakeAri) -> None:
+    fake.rules.append(Rule("GET", f"applications/{APP}", 500, b'{"message":"no"}'))
+    async with house(fake) as h:
+        await h.caller()
+        assert fake.filters == []
+
+
 async def test_the_event_filter_never_silences_what_we_need(fake: FakeAri) -> None:
     async with house(fake):
         silenced = {each["type"] for each in fake.filters[0]["disallowed"]}

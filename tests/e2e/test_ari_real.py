@@ -19,6 +19,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core.view import LiveCall
+from app.pbx import wire
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
 from app.pbx.local import LocalPbx
@@ -105,6 +106,26 @@ async def over(d: Desk, call: str) -> None:
         d.pbx.carry_out(do.HangUpLeg(call, leg))
     await until(lambda: not d.pbx.book.calls)
     await d.pbx.link.request(Request("GET", "bridges"))
+
+
+async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_looked_at(pbx: LocalPbx, ari: Ari) -> None:
+    """Asterisk 22.10.1 dies within some thousand times where nothing keeps one from the other."""
+    async with desk(pbx) as d:
+        link, told = d.pbx.link, wire.event_filter(pbx.app)
+        other = Request(told.method, told.path, body={"disallowed": told.body["disallowed"][1:]})
+
+        async def set_again() -> None:
+            for n in range(4000):
+                await link.keep_filter(other if n % 2 else told)
+
+        async def look() -> None:
+            while not setting.done():
+                assert await link._probe() == ""
+
+        setting = asyncio.create_task(set_again())
+        await asyncio.gather(setting, *(look() for _ in range(4)))
+        await link.keep_filter(told)
+        assert (await link.request(Request("GET", f"applications/{pbx.app}"))).body["events_disallowed"] == told.body["disallowed"]
 
 
 def test_every_operation_we_use_is_served_by_this_asterisk(pbx: LocalPbx, ari: Ari) -> None:

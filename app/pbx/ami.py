@@ -200,7 +200,7 @@ class Ami:
     async def waiting_in_fallback(self) -> list[dict[str, str]]:
         """Callers who wait in the fallback and talk to nobody, those who waited longest first.
 
-        Each as `channel` (its name, for ReturnCaller), `uniqueid`, `linkedid`, `ani`, `name`, and, as far as the channel carries
+        Each as `channel` (its name, for `return_caller`), `uniqueid`, `linkedid`, `ani`, `name`, and, as far as the channel carries
         them, `dnis`, `queue`, `first_enqueue`, `priority`; what is not known is "". Raises LinkLost, TimeoutError, ActionRefused.
         """
         answers = await self._up().ask("Status", LIST_DEADLINE, many=True, Variables=",".join((*KEPT, RELEASED)))

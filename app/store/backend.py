@@ -16,8 +16,11 @@ from app.store.statements import Plan
 class Backend(Protocol):
     """One open database."""
 
+    def can_run_now(self) -> bool:
+        """Whether an ordinary transaction takes no time worth mentioning just now. To be asked before a plan is made for `run_now`."""
+
     def run_now(self, plan: Plan) -> bool:
-        """Carry out `plan` in one ordinary transaction before this returns, where that takes no time worth mentioning.
+        """Carry out `plan` in one ordinary transaction before this returns.
 
         False when it was not done: then `run` is the way, and says what is wrong if anything is. Raises LeaseLost as it does.
         """

@@ -38,8 +38,12 @@ class PostgresBackend:
         """Connect to a database that has its schema."""
         return cls(_writing(url), _reading(url))
 
+    def can_run_now(self) -> bool:
+        """As `Backend.can_run_now`; a server always takes a moment."""
+        return False
+
     def run_now(self, plan: Plan) -> bool:
-        """As `Backend.run_now`; a server always takes a moment."""
+        """As `Backend.run_now`."""
         return False
 
     async def run(self, plan: Plan, full: bool) -> None:

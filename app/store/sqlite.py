@@ -79,13 +79,13 @@ class SqliteBackend:
             raise _translate(e, path) from e
         return cls(path, writer, _reading(path))
 
+    def can_run_now(self) -> bool:
+        """As `Backend.can_run_now`."""
+        return self._asked == self._done and 0 < self._in_log < LOG_COMMITS and time.monotonic() >= self._spared_until
+
     def run_now(self, plan: Plan) -> bool:
         """As `Backend.run_now`."""
-        if self._asked != self._done or not 0 < self._in_log < LOG_COMMITS:
-            return False
         began = time.monotonic()
-        if began < self._spared_until:
-            return False
         try:
             _carry_out(self._writer._conn, plan)
         except (sqlite3.Error, ValueError):

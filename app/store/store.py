@@ -112,7 +112,7 @@ class Store:
 
         Raises LeaseLost as `commit` does.
         """
-        if batch.full or self._unsure:
+        if batch.full or self._unsure or not self._backend.can_run_now():
             return False
         began, draft = lease.clock(), _Draft(batch)
         done = self._backend.run_now(self._plan(draft, undo=False))

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.pbx, pytest.mark.timeout(240)]
 ROOT = Path(__file__).resolve().parents[2]
-CONTENDERS = ("dialplan", "fastagi", "callwright")
+CONTENDERS = ("dialplan", "fastagi", "bare_ari", "callwright")
 NEEDED = {
     "asterisk_cpu_s_per_1000",
     "app_cpu_s_per_1000",

@@ -4,7 +4,8 @@
 
 The call: INVITE, lookup over HTTP, answer, greeting, seven keys and `#` while it plays, second lookup, queue, agent's phone (180, 200 ms,
 200 OK), two seconds of conversation, BYE by the agent. Who handles it: `dialplan` (CURL, Read, Queue), `fastagi` (a panoramisk script and
-Queue), `callwright` (the application as an operator runs it, journal and distributor included). All ask the same stand-in for a CRM.
+Queue), `bare_ari` (a script of a hundred lines without a journal, skills or recovery: what ARI costs by itself), `callwright` (the
+application as an operator runs it, journal and distributor included). All ask the same stand-in for a CRM.
 
 Times are from the wire and CPU is without what the idle system takes, see `bench_wire` and `bench_meters`. Each contender gets its turn
 in every round, so that a noisy neighbour hits all of them; `steal` says how noisy it was. At ten calls a second much of the CPU goes into
@@ -36,7 +37,7 @@ from app.up import UpError
 from tests.load import bench_calls, bench_picture, bench_profile, bench_table
 from tests.load.bench_commits import Commits
 from tests.load.bench_core_runs import core
-from tests.load.bench_house import CALLWRIGHT, CONTENDERS, FEW, MANY, NOBODY, BenchHouse
+from tests.load.bench_house import BARE, CALLWRIGHT, CONTENDERS, FEW, MANY, NOBODY, BenchHouse
 from tests.load.bench_meters import Meters, Spent
 from tests.load.bench_wire import Capture, Moments
 from tests.load.picture import percentile
@@ -139,8 +140,9 @@ class Bench:
         found, meters = self.found[contender], self.meters()
         self.measure(found, meters)
         if last and self._plan.held is not None:
-            self._say(f"{contender}: {self._plan.held[1]} callers held in the queue")
-            self.hold(found, meters, *self._plan.held)
+            if contender != BARE:  # the script has an agent for everybody, so nobody can be held
+                self._say(f"{contender}: {self._plan.held[1]} callers held in the queue")
+                self.hold(found, meters, *self._plan.held)
             self._say(f"{contender}: the highest rate")
             self.search(found)
             self._say(f"{contender}: {self._plan.busy[1]} calls at {self._plan.busy[0]:g} a second")

@@ -29,8 +29,8 @@ from tests.phones import free_port
 HERE = Path(__file__).parent / "benchmark"
 RING, TALK = 0.2, 2.0
 """Seconds that an agent's phone rings, and that the agent talks."""
-DIALPLAN, FASTAGI, CALLWRIGHT = "dialplan", "fastagi", "callwright"
-DIALS = {DIALPLAN: "3001", FASTAGI: "3002", CALLWRIGHT: "1000"}
+DIALPLAN, FASTAGI, BARE, CALLWRIGHT = "dialplan", "fastagi", "bare_ari", "callwright"
+DIALS = {DIALPLAN: "3001", FASTAGI: "3002", BARE: "3003", CALLWRIGHT: "1000"}
 CONTENDERS = tuple(DIALS)
 FEW, MANY, NOBODY = "few", "many", "nobody"
 """The sizes of a queue: agents for the rate at which costs are measured, for the highest rate tried, and for callers who are held."""
@@ -43,7 +43,7 @@ class BenchInstallation(Installation):
 
     def __init__(self, state: Path, project: Path, sizes: Mapping[str, int]) -> None:
         super().__init__(state, project, replace(free_ports(), rtp_start=15_002, rtp_end=19_998))
-        self.agi, self._sizes = 0, sizes
+        self.agi, self._sizes, self.ari_secret = 0, sizes, ""
         self.now: tuple[str, ...] = ()
 
     def keep(self) -> dict[str, Any]:
@@ -53,6 +53,7 @@ class BenchInstallation(Installation):
     def pbx(self, say: Say) -> LocalPbx:
         """This Asterisk, with what only the benchmark needs."""
         pbx = super().pbx(say)
+        self.ari_secret = pbx.secrets.ari
         crm = f"BENCH_CRM = 127.0.0.1:{self.ports.crm}\nBENCH_AGENTS = {FEW}\n"
         pbx.queues = ()
         pbx.extra = {
@@ -67,7 +68,9 @@ class BenchInstallation(Installation):
         crm = f"http://127.0.0.1:{self.ports.crm}"
         stand_in = Part("crm", (sys.executable, "-m", "tests.load.benchmark.crm", str(self.ports.crm)), crm, f"{crm}/healthz")
         agi = Part("fastagi", (sys.executable, "-m", "tests.load.benchmark.agi", str(self.agi), f"127.0.0.1:{self.ports.crm}"), "", "")
-        every = {part.name: part for part in (*super().parts(), stand_in, agi)}
+        ari = (f"http://127.0.0.1:{self.ports.ari}", "callwright", self.ari_secret, f"127.0.0.1:{self.ports.crm}")
+        bare = Part(BARE, (sys.executable, "-m", "tests.load.benchmark.bare", *ari, str(self._sizes[MANY])), "", "")
+        every = {part.name: part for part in (*super().parts(), stand_in, agi, bare)}
         return tuple(every[name] for name in self.now)
 
 
@@ -123,7 +126,7 @@ class BenchHouse:
         """The contender's processes, and its agents at their phones."""
         self.contender = contender
         self.telephones()
-        wanted = {DIALPLAN: (), FASTAGI: ("fastagi",), CALLWRIGHT: ("application", "watchdog")}[contender]
+        wanted = {DIALPLAN: (), FASTAGI: ("fastagi",), BARE: (BARE,), CALLWRIGHT: ("application", "watchdog")}[contender]
         self.installation.agi = free_port(socket.SOCK_STREAM)
         self.pbx.cli(f"dialplan set global BENCH_AGI 127.0.0.1:{self.installation.agi}")
         self.installation.now = ("crm", *wanted)

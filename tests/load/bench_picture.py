@@ -13,11 +13,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from tests.load.bench_house import CALLWRIGHT, CONTENDERS, DIALPLAN, FASTAGI
+from tests.load.bench_house import BARE, CALLWRIGHT, CONTENDERS, DIALPLAN, FASTAGI
 from tests.load.bench_table import total
 from tests.load.picture import INK, PAPER, STYLE
 
-COLOURS = {DIALPLAN: "#9aa5b1", FASTAGI: "#e0a04a", CALLWRIGHT: "#2f6f9f"}
+COLOURS = {DIALPLAN: "#9aa5b1", FASTAGI: "#e0a04a", BARE: "#8fbf7f", CALLWRIGHT: "#2f6f9f"}
 PALE = 0.55
 PERCENTILES = ("p50", "p95", "p99")
 Rows = Mapping[str, Mapping[str, Any]]
@@ -52,7 +52,9 @@ def draw(path: Path, told: Mapping[str, Any]) -> None:
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[contender]) for contender in CONTENDERS]
-        figure.legend(handles, CONTENDERS, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.985, 1 - 0.06 / (4.0 * lines)))
+        figure.legend(
+            handles, CONTENDERS, loc="upper right", ncols=len(CONTENDERS), frameon=False, bbox_to_anchor=(0.985, 1 - 0.06 / (4.0 * lines))
+        )
         steal = ", ".join(f"{contender} {rows[contender]['steal_pct']:g} %" for contender in CONTENDERS)
         calls = ", ".join(f"{rows[contender]['calls']}" for contender in CONTENDERS)
         figure.text(

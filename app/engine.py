@@ -39,6 +39,7 @@ from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
 from app.core.record import TYPES, pack, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
+from app.core.session import SessionRefused
 from app.store import TTL, Batch, LeaseLost, Store, StoreClash, StoreError
 from app.store.lease import clock as lease_clock
 
@@ -164,7 +165,7 @@ class Engine:
         self._wake.set()
 
     async def submit(self, event: ev.Event) -> None:
-        """Hand in an event and wait until it is durable; raises `IllegalMove` or `UnknownAgent` where the centre refuses it."""
+        """Hand in an event and wait until it is durable; raises what the centre refuses it with (`Center.handle`)."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._inbox.append(Arrival(event, done))
         self._wake.set()
@@ -316,7 +317,7 @@ class Engine:
             self._passing("before_handled", [event])
         try:
             out = self.center.fail(event.call, event.error, now) if isinstance(event, ev.StepFailed) else self.center.handle(event, now)
-        except (IllegalMove, UnknownAgent) as refusal:
+        except (IllegalMove, UnknownAgent, SessionRefused) as refusal:
             if arrival.done is not None and not arrival.done.done():
                 arrival.done.set_exception(refusal)
             return

@@ -16,6 +16,7 @@ from app.core import commands, facts
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import OFFERED, QUEUED, TALKING, Call
 from app.core.events import DigitPressed, Event, LegRinging
+from app.core.session import SessionRefused
 from app.engine import COMMIT_EDGES, Engine
 from app.store import Forgotten
 
@@ -47,6 +48,8 @@ class House:
             raise StorageBusy from None
         except (IllegalMove, UnknownAgent) as refusal:
             raise Refused(refusal.kind, str(refusal)) from None
+        except SessionRefused as refusal:
+            raise Refused(refusal.kind, str(refusal), refusal.errors) from None
 
     # ---- calls ---------------------------------------------------------------------------------------------------------
 
@@ -85,6 +88,16 @@ class House:
             "uniqueid": call.uniqueid,
             "linkedid": call.linkedid,
         }
+
+    def session(self, call: str) -> dict[str, Any] | None:
+        found = self._engine.center.calls.get(call)
+        if found is None or not found.caller:
+            return None
+        spaces: dict[str, dict[str, Any]] = {"call": {}, "ivr": {}}
+        for name, value in sorted(found.vars.items()):
+            space, _, key = name.partition(".")
+            spaces.setdefault(space, {})[key] = value
+        return {"call": found.id, "version": found.written, "step": found.step, "variables": spaces}
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         rows = await self._engine.store.ended_calls(limit, before)

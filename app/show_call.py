@@ -175,6 +175,9 @@ class _Reader:
     def _written(self, e: Entry) -> None:
         self._say(e, "written", f"{e.get('by') or 'another system'} set {', '.join(e['values'])}")
 
+    def _steered(self, e: Entry) -> None:
+        self._say(e, "steered", f"{e.get('by') or 'another system'} sent the call to {e['entry']}")
+
     # ---- agents --------------------------------------------------------------------------------------------------------
 
     def _queued(self, e: Entry) -> None:
@@ -243,6 +246,7 @@ _TELL: dict[str, Callable[[_Reader, Entry], None]] = {
     "MailSent": _Reader._mailed,
     "MailFailed": _Reader._not_mailed,
     "SessionWritten": _Reader._written,
+    "CallSteered": _Reader._steered,
     "Queued": _Reader._queued,
     "Offered": _Reader._offered,
     "Pop": _Reader._popped,

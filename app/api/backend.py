@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from app.core.events import Event
 
 
 class Refused(Exception):
-    """The centre refused an event: an illegal move, an unknown call or agent. `kind` is a stable id, such as `illegal-move`."""
+    """The centre refused an event: an illegal move, an unknown call or agent. `kind` is a stable id, such as `illegal-move`.
 
-    def __init__(self, kind: str, detail: str) -> None:
+    `errors` are (place, why) where single values of what was sent are wrong.
+    """
+
+    def __init__(self, kind: str, detail: str, errors: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
+        self.errors = errors
 
 
 class Backend(Protocol):
@@ -28,6 +32,9 @@ class Backend(Protocol):
 
     def call(self, call: str) -> dict[str, Any] | None:
         """One live call."""
+
+    def session(self, call: str) -> dict[str, Any] | None:
+        """The variables of one live call: `{call, version, step, variables: {space: {name: value}}}`; None when it is not live."""
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         """Calls that have ended, newest first."""

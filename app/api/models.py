@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,80}$")]
@@ -50,6 +50,17 @@ class Call(Answer):
     channel: str = ""
     uniqueid: str = ""
     linkedid: str = ""
+
+
+class LiveSession(Answer):
+    """The variables of a live call. `version` goes up by one with each write; it is the ETag too."""
+
+    call: str
+    version: int
+    step: str = Field(description="the step of the flow that the call is at")
+    variables: dict[str, dict[str, Any]] = Field(
+        description="by space: `call`, `ivr` (what other systems wrote), `vars` (what the flow keeps), and the records that it looked up"
+    )
 
 
 class CallList(Answer):
@@ -241,6 +252,16 @@ class WrapUpDone(Ask):
     call: Id
     disposition: Word = ""
     remarks: Prose = ""
+
+
+class SessionWrite(RootModel[dict[str, Any]]):
+    """Variables to write, as `{"ivr.email": ..}` or `{"ivr": {"email": ..}}`: texts, numbers, true, false; null takes one away."""
+
+
+class Goto(Ask):
+    """Where a live call goes on: an entry that its flow names."""
+
+    entry: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class SignIn(Ask):

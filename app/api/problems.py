@@ -26,6 +26,7 @@ PREFIX = "urn:callwright:"
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_REFUSALS = {"stale": 412, "invalid": 422, "unknown-entry": 422}
 _KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 417: "expectation-failed"}
 
 
@@ -64,7 +65,9 @@ def from_exception(error: Exception) -> Problem | None:
         case Problem():
             return error
         case Refused():
-            return Problem(404 if error.kind.startswith("unknown") else 409, error.kind, error.detail)
+            status = _REFUSALS.get(error.kind, 404 if error.kind.startswith("unknown") else 409)
+            errors = [{"at": f"body.{place}", "why": why} for place, why in error.errors] or None
+            return Problem(status, error.kind, error.detail, errors=errors)
         case StorageBusy():
             return Problem(
                 503, "storage_busy", "nothing can be written at the moment; try again", headers={"Retry-After": str(error.retry_after)}

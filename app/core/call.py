@@ -29,6 +29,7 @@ from app.core.flow import program as nodes
 from app.core.flow.script import Order, Script, Wait, shortest
 from app.core.flow.steps import STEPS
 from app.core.flow.texts import BadText, fill, nested
+from app.core.session import SPACE
 
 if TYPE_CHECKING:
     from app.core.flow.compiled import Compiled
@@ -115,6 +116,8 @@ class Call:
     cause: int = 0
     disposition: str = ""
     remarks: str = ""
+    written: int = 0
+    """How many times another system wrote into the session."""
     # the flow
     step: str = ""
     steps: int = 0
@@ -158,6 +161,14 @@ class Call:
     def set(self, name: str, value: Any) -> None:
         """Store a variable by its dotted name."""
         self.vars[name] = value
+        self._scope = None
+
+    def write(self, name: str, value: Any) -> None:
+        """Store or take away what another system may write; other names are left alone."""
+        if name.startswith(SPACE) and value is None:
+            self.vars.pop(name, None)
+        elif name.startswith(SPACE):
+            self.vars[name] = value
         self._scope = None
 
     def keep(self, space: str, values: Mapping[str, Any]) -> None:
@@ -238,8 +249,7 @@ class Call:
                 return self._taken()
         elif isinstance(event, SessionWritten):
             for name, value in event.values.items():
-                if name.startswith("ivr."):
-                    self.set(name, value)
+                self.write(name, value)
         elif isinstance(event, facts.TakenOver):
             self.unsure = self.playing
             self._more_time(now)

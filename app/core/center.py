@@ -26,6 +26,8 @@ from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Pla
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.script import Enqueue, Order
+from app.core.flow.words import unknown
+from app.core.session import SessionRefused, check_write
 from app.core.timers import Timers
 from app.core.view import LiveCall
 
@@ -139,6 +141,8 @@ class Center:
             ev.TimerFired: self._timer_fired,
             ev.TookOver: self._took_over,
             ev.StepFailed: self._step_failed,
+            ev.SessionWritten: self._session_written,
+            ev.CallSteered: self._steered,
         }
 
     # ---- in and out ----------------------------------------------------------------------------------------------------
@@ -146,7 +150,8 @@ class Center:
     def handle(self, event: ev.Event, now: float) -> list[Any]:
         """What comes of an event: facts and commands in order.
 
-        Raises `IllegalMove` or `UnknownAgent` for an agent's wish that cannot be granted, and then changes nothing.
+        Raises `IllegalMove` or `UnknownAgent` for an agent's wish that cannot be granted, `SessionRefused` for another system's, and
+        then changes nothing.
         """
         handler = self._handlers.get(type(event))
         try:
@@ -154,8 +159,8 @@ class Center:
                 handler(event, now)
             elif isinstance(event, ev.CallEvent):
                 self._to_flow(event, now)
-        except (IllegalMove, UnknownAgent) as refusal:
-            if self._out or not isinstance(event, ev.AgentEvent):
+        except (IllegalMove, UnknownAgent, SessionRefused) as refusal:
+            if self._out or not isinstance(event, ev.AgentEvent | ev.SessionEvent):
                 raise Inconsistent(f"{type(event).__name__}: {refusal}") from refusal
             raise
         return self._settled(now)
@@ -246,6 +251,43 @@ class Center:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
         self._run(call, now, lambda: call.feed(event, now))
+
+    # ---- other systems -------------------------------------------------------------------------------------------------
+
+    def _session_written(self, event: ev.SessionWritten, now: float) -> None:
+        call = self._session_of(event)
+        if event.expected is not None and event.expected != call.written:
+            raise SessionRefused("stale", f"the session was written {call.written} times by now, not {event.expected}")
+        check_write(event.values, call.vars, call.flow.program.session)
+        call.written += 1
+        self._touch(call)
+        self._run(call, now, lambda: call.feed(event, now))
+
+    def _steered(self, event: ev.CallSteered, now: float) -> None:
+        """Leave whatever the flow waits for, a queue included, and go on at the entry. A conversation is not cut."""
+        call = self._session_of(event)
+        step = call.flow.program.entries.get(event.entry)
+        if step is None:
+            raise SessionRefused("unknown-entry", unknown("entry", event.entry, call.flow.program.entries))
+        if call.phase == TALKING or call.leaving:
+            raise SessionRefused("not-steerable", "the caller talks to an agent" if call.phase == TALKING else "the call is being let go")
+        self._leave_queue(call, now)
+        if call.music:
+            call.music = False
+            self._emit(call, do.StopMusic(call.id))
+        if call.playing and call.play:
+            call.play = None
+            self._emit(call, do.StopPlay(call.id, call.playing))
+        call.keys = ""
+        self._run(call, now, lambda: call.divert(step, now))
+
+    def _session_of(self, event: ev.SessionEvent) -> Call:
+        call = self.calls.get(event.call)
+        if call is None:
+            raise SessionRefused("unknown-call", "no such call")
+        if not call.caller:
+            raise SessionRefused("ended-call", "the call has ended")
+        return call
 
     def _run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:
         """Let a call's flow take a step, and carry out what it asks of the centre.

@@ -184,10 +184,27 @@ class MailFailed(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionWritten(CallEvent):
-    """Another system wrote variables (flat, under `ivr`) into a live call."""
+class SessionEvent(CallEvent):
+    """Another system's wish about a live call; refused (`SessionRefused`) where it cannot be granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWritten(SessionEvent):
+    """Another system wrote variables (flat, under `ivr`) into a live call; null takes one away.
+
+    `by` is who did, `expected` how many writes they had seen, where they care.
+    """
 
     values: Mapping[str, Json]
+    by: str = ""
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallSteered(SessionEvent):
+    """Another system sent a live call to a named entry of its flow."""
+
+    entry: str
     by: str = ""
 
 

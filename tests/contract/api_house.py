@@ -64,6 +64,9 @@ class House:
     def call(self, call: str) -> dict[str, Any] | None:
         return self._calls.get(call)
 
+    def session(self, call: str) -> dict[str, Any] | None:
+        return {"call": call, "version": 0, "step": "ask", "variables": {"ivr": {}}} if call in self._calls else None
+
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         return [c for c in reversed(self._ended) if before is None or c["ended"] < before][:limit]
 

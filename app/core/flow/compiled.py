@@ -96,6 +96,8 @@ class _Check:
         yield from self.step(("on_error",), program.on_error)
         if program.returns and not isinstance(program.steps.get(program.returns), nodes.Queue):
             yield ("returns",), f"{program.returns!r} is not a queue step"
+        for name, step in program.entries.items():
+            yield from self.step(("entries", name), step)
         for i, number in enumerate(program.dnis):
             if number in program.dnis[:i]:
                 yield ("dnis", i), f"the number {number} is given twice"

@@ -198,6 +198,12 @@ class Program(Part):
     on_error: str
     returns: str | None = None
     """The queue step at which a caller goes on who comes back from the fallback with a place in a queue."""
+    entries: dict[Name, str] = Field(default_factory=dict)
+    """Steps to which another system may send a live call, by the name under which it does."""
+    session: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")], Literal["string", "bool", "int", "double"]] = Field(
+        default_factory=dict
+    )
+    """The variables that other systems write under `ivr.`, with their types; none declared: any can be written."""
     prompts: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     conditions: dict[Name, str] = Field(default_factory=dict)
     steps: dict[Name, AnyStep]

@@ -12,12 +12,14 @@ from dataclasses import asdict
 from typing import Any
 
 from app.api.backend import Refused, StorageBusy
-from app.core import commands, facts
+from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import OFFERED, QUEUED, TALKING, Call
 from app.core.events import DigitPressed, Event, LegRinging
 from app.core.session import SessionRefused
 from app.engine import COMMIT_EDGES, Engine
+from app.feed import Feed, Place
+from app.hooks import Hooks
 from app.store import Forgotten
 
 PATIENCE = 5.0
@@ -30,12 +32,15 @@ Health = Callable[[], Mapping[str, Any]]
 class House:
     """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks."""
 
-    def __init__(self, engine: Engine, parts: Mapping[str, Health]) -> None:
+    def __init__(self, engine: Engine, parts: Mapping[str, Health], feed: Feed | None = None, hooks: Hooks | None = None) -> None:
         self._engine = engine
+        self._feed = feed or Feed(engine.store)
+        self._hooks = hooks
         self._parts = dict(parts)
         self._readers: dict[asyncio.Queue[dict[str, Any] | None], str | None] = {}
         self.closing = ""
         engine.listeners.append(self._happened)
+        engine.listeners.append(lambda happened, agents: self._feed.poke())
 
     # ---- writing -------------------------------------------------------------------------------------------------------
 
@@ -203,6 +208,23 @@ class House:
 
     # ---- what happens --------------------------------------------------------------------------------------------------
 
+    def follow(self, after: str | None) -> AsyncIterator[dict[str, Any]]:
+        place = self._feed.now() if after is None else Place.read(after)
+        if place is None:
+            raise Refused("invalid", "after is not the id of a message")
+        return (message async for _, message in self._feed.follow(place))
+
+    # ---- webhooks ------------------------------------------------------------------------------------------------------
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        return self._hooks.targets() if self._hooks else []
+
+    async def undelivered(self, webhook: str) -> list[dict[str, Any]]:
+        return await self._hooks.aside(webhook) if self._hooks else []
+
+    async def redeliver(self, webhook: str) -> tuple[int, int]:
+        return await self._hooks.again(webhook) if self._hooks else (0, 0)
+
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(FEED)
         self._readers[queue] = agent
@@ -230,10 +252,6 @@ class House:
     def _happened(self, happened: list[tuple[float, Event, list[Any]]], agents: list[str]) -> None:
         if not self._readers:
             return
-        for at, _, out in happened:
-            for thing in out:
-                if isinstance(thing, facts.Fact):
-                    self._tell(None, {"at": at, **asdict(thing), "type": type(thing).__name__})
         for agent in agents:
             state = self._agent(self._engine.center.acd.state(agent))
             hand = state["hand"]

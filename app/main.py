@@ -25,6 +25,7 @@ import uvloop
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.actions.runner import Actions
+from app.actions.webhooks import Poster
 from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
@@ -34,6 +35,8 @@ from app.core.center import Book
 from app.core.events import AgentPhoneChanged, Event
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
+from app.feed import Feed
+from app.hooks import Hooks
 from app.house import House
 from app.pbx.adapter import Line, Pbx
 from app.pbx.agi import AgiServer
@@ -119,7 +122,10 @@ class Application:
         await self._warm(speech)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         ami = self._ami(engine)
-        house = House(engine, self._health(pbx, ami, actions))
+        feed, poster = Feed(store), Poster(settings.origins)
+        stack.push_async_callback(poster.close)
+        hooks = Hooks(settings.webhooks, feed, store, poster)
+        house = House(engine, self._health(pbx, ami, actions), feed, hooks)
         engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
@@ -127,6 +133,7 @@ class Application:
         self._signals(house)
         turning = asyncio.create_task(engine.run())
         parts = [pbx.run(), _renewing(engine), _pruning(store)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
+        parts += [hooks.run()] if settings.webhooks else []
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
@@ -189,6 +196,7 @@ class Application:
             credentials=_credentials(settings.credentials),
             session_key=settings.session_key,
             record_origins=settings.record_origins,
+            inbound={name: each.secret for name, each in self.settings.inbound.items()},
         )
 
     def _health(self, pbx: Pbx, ami: Ami | None, actions: Actions) -> dict[str, Callable[[], Any]]:

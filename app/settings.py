@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.actions.credentials import Credentials
 from app.actions.guard import Origin
+from app.actions.webhooks import Secret, Webhook
 from app.channels.mail import MailSettings
 
 DEMO = Path(__file__).parent / "demo"
@@ -63,6 +64,12 @@ class Api(Part):
     record_origins: tuple[str, ...] = ("http://127.0.0.1:8081",)
 
 
+class Inbound(Part):
+    """A system that may write into live calls by requests signed with this secret, at `/v1/inbound/<name>`."""
+
+    secret: Secret
+
+
 class Settings(BaseSettings):
     """Everything. `project` is the folder of flows, actions, queues and agents; `state` where we keep the database and prompts."""
 
@@ -78,6 +85,8 @@ class Settings(BaseSettings):
     api: Api = Api()
     mail: MailSettings = MailSettings()
     systems: dict[str, Credentials] = {}
+    webhooks: dict[str, Webhook] = {}
+    inbound: dict[str, Inbound] = {}
     origins: tuple[Origin, ...] = (Origin(origin="http://127.0.0.1:8081", allow_private=True),)
     max_calls: int = Field(default=1000, ge=1, le=100_000)
     drain_seconds: float = Field(default=30.0, ge=0)

@@ -57,8 +57,20 @@ class Backend(Protocol):
     def stats(self) -> Mapping[str, Any]:
         """Since the start: `events` handled, `commit_seconds` in all, `commit_times` as (seconds at most, commits that took that long)."""
 
+    def follow(self, after: str | None) -> AsyncIterator[dict[str, Any]]:
+        """What happens on calls, each with an `id`: after the one named, or from now on. Raises `Refused` for what is no id."""
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Every target: `{name, ok, why, delivered}`."""
+
+    async def undelivered(self, webhook: str) -> list[dict[str, Any]]:
+        """What a target did not take: `{id, at, reason}`."""
+
+    async def redeliver(self, webhook: str) -> tuple[int, int]:
+        """Try that once more; how many were taken, and how many are left."""
+
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
-        """What happens from now on: for one agent's desk (offers, withdrawals, own state), or for everybody (None)."""
+        """What happens from now on: for one agent's desk (offers, withdrawals, own state), or the states of all agents (None)."""
 
 
 class StorageBusy(Exception):

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.models import Ask
 from app.api.routes import Asked, Routes
 from app.api.sockets import FEEDS, Nonsense, Socket, require_upgrade
 
@@ -17,22 +18,34 @@ routes = Routes("events")
 
 
 class Happening(BaseModel):
-    """One thing that happened anywhere, with the fields of its type."""
+    """One thing that happened, with the fields of its type.
+
+    What happened on a call has an `id`; a program that keeps the last one goes on after it (`after`) and misses nothing for 30 days.
+    Messages of type `agent` have none: they tell the whole state of one agent, as of now.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     type: str
+    id: str = ""
+
+
+class EventsQuery(Ask):
+    """Where to begin."""
+
+    after: str | None = Field(default=None, pattern=r"^[0-9]{1,18}-[0-9]{1,6}$", description="the id of the last message that was read")
 
 
 @routes.add(
     "GET",
     "/v1/events",
-    "Everything that happens from now on (websocket)",
+    "What happens on calls, from now on or after a message that was read (websocket)",
     access="staff",
+    query=EventsQuery,
     problems=(403, 426, 503),
     messages=(Happening,),
 )
-async def events(asked: Asked[None, None]) -> web.StreamResponse:
+async def events(asked: Asked[EventsQuery, None]) -> web.StreamResponse:
     """Until either side closes. There is nothing to say to it."""
     require_upgrade(asked.request)
     socket = Socket(asked.settings, asked.who)
@@ -40,7 +53,8 @@ async def events(asked: Asked[None, None]) -> web.StreamResponse:
         follower: list[asyncio.Task[None]] = []
 
         def greet() -> None:
-            follower.append(asyncio.create_task(_follow(asked.backend.messages(None), socket)))
+            for messages in (asked.backend.follow(asked.query.after), asked.backend.messages(None)):
+                follower.append(asyncio.create_task(_follow(messages, socket)))
 
         try:
             return await socket.run(asked.request, greet, _deaf)

@@ -13,13 +13,14 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api import agents, calls, desk, events, health, metrics, queues, session, sessions
+from app.api import agents, calls, desk, events, health, inbound, metrics, queues, session, sessions, webhooks
 from app.api.models import ProblemDocument
 from app.api.problems import MEDIA_TYPE
 from app.api.routes import Access, Route
 
 VERSION = "1.0.0"
-ROUTES: list[Route] = [r for part in (calls, sessions, agents, queues, session, desk, events, health, metrics) for r in part.routes.found]
+PARTS = (calls, sessions, inbound, webhooks, agents, queues, session, desk, events, health, metrics)
+ROUTES: list[Route] = [r for part in PARTS for r in part.routes.found]
 _MEANS: dict[int, str] = {
     400: "Malformed",
     401: "Not signed in",
@@ -47,7 +48,7 @@ def document() -> dict[str, Any]:
     """The document, as plain JSON values."""
     wanted: dict[tuple[type[BaseModel], Mode], None] = {(ProblemDocument, "serialization"): None}
     for route in ROUTES:
-        for model in (route.query, route.body):
+        for model in (route.query, route.body, route.raw):
             if model is not None:
                 wanted[model, "validation"] = None
         for model in (route.answer, *route.messages):
@@ -91,9 +92,10 @@ def _operation(route: Route, refs: Any, definitions: dict[str, Any]) -> dict[str
     ] + _query_parameters(route, refs, definitions)
     if parameters:
         operation["parameters"] = parameters
-    if route.body is not None and route.body.model_fields:
-        required = any(f.is_required() for f in route.body.model_fields.values())
-        operation["requestBody"] = {"required": required, "content": {"application/json": {"schema": refs[route.body, "validation"]}}}
+    body = route.body or route.raw
+    if body is not None and body.model_fields:
+        required = any(f.is_required() for f in body.model_fields.values())
+        operation["requestBody"] = {"required": required, "content": {"application/json": {"schema": refs[body, "validation"]}}}
     return operation
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from app.api import strict
 from app.api.auth import Doorman, Principal, check_origin
 from app.api.backend import Backend
+from app.api.idempotency import ANSWERS, HEADER
 from app.api.problems import Problem, invalid
 from app.api.settings import ApiSettings
 from app.api.wire import expect
@@ -59,6 +60,8 @@ class Route:
     access: Access
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    raw: type[BaseModel] | None = None
+    """As `body`, where the handler reads the bytes itself, because they are signed."""
     answer: type[BaseModel] | None = None
     media: str = "application/json"
     problems: tuple[int, ...] = ()
@@ -101,13 +104,18 @@ def _adapter(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespon
         for name, value in path.items():
             if not _ID.fullmatch(value):
                 raise Problem(404, f"unknown-{name}", f"no such {name}")
-        asked = Asked(
-            request, request.app[BACKEND], settings, who, path, _query(request, route.query), await _body(request, route, settings)
-        )
-        answer = await route.handler(asked)
-        if isinstance(answer, BaseModel):
-            return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")
-        return answer
+        if HEADER in request.headers and request.method != "GET":
+            return await request.app[ANSWERS].once(request, who.name, settings.body_seconds, lambda: answer(request, who, path))
+        return await answer(request, who, path)
+
+    async def answer(request: web.Request, who: Principal, path: dict[str, str]) -> web.StreamResponse:
+        settings = request.app[SETTINGS]
+        body = None if route.raw else await _body(request, route, settings)
+        asked = Asked(request, request.app[BACKEND], settings, who, path, _query(request, route.query), body)
+        told = await route.handler(asked)
+        if isinstance(told, BaseModel):
+            return web.Response(body=told.model_dump_json().encode(), content_type="application/json")
+        return told
 
     return handle
 

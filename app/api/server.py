@@ -14,6 +14,8 @@ from aiohttp import web
 from app.api.auth import Doorman
 from app.api.backend import Backend
 from app.api.desk import DESKS, Desks
+from app.api.idempotency import ANSWERS, Answers
+from app.api.inbound import RECEIVED, Received
 from app.api.metrics import METRICS, House, Metrics
 from app.api.openapi import ROUTES
 from app.api.pages import policy, serve_pages
@@ -83,6 +85,8 @@ def make_app(backend: Backend, settings: ApiSettings, metrics: Metrics | None = 
     app[DOORMAN] = Doorman(settings.credentials, key, settings.session_seconds)
     app[FEEDS] = Feeds(settings.max_sockets)
     app[DESKS] = Desks(backend, settings.heartbeat)
+    app[RECEIVED] = Received()
+    app[ANSWERS] = Answers()
     _headers(app)
     serve_routes(app, ROUTES)
     serve_pages(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -19,6 +20,8 @@ class ApiSettings(BaseModel):
     credentials: Credentials = Field(default_factory=Credentials)
     origins: frozenset[str] = frozenset()
     """Origins, besides our own on loopback, whose pages may use the desk's cookie (a reverse proxy's public address)."""
+    inbound: Mapping[str, SecretStr] = Field(default_factory=dict)
+    """The secrets of systems that may write into live calls by signed requests."""
     record_origins: tuple[str, ...] = ("http://127.0.0.1:8081",)
     """Origins of the CRM pages that a desk may show in a frame or link to."""
     secure_cookie: bool = False

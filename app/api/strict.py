@@ -43,8 +43,8 @@ def parse(raw: bytes | str) -> Any:
     return value
 
 
-async def body(request: web.Request, seconds: float) -> Any:
-    """The JSON value of a request's body, None when it has none. Problems: 400, 408 after `seconds`, 413, 415."""
+async def read(request: web.Request, seconds: float) -> bytes:
+    """A request's body as JSON text, empty when it has none. Problems: 400, 408 after `seconds`, 413, 415."""
     try:
         async with asyncio.timeout(seconds):
             raw = await request.read()
@@ -52,10 +52,16 @@ async def body(request: web.Request, seconds: float) -> Any:
         raise Problem(408, "too-slow", f"the body did not arrive within {seconds:g} seconds", headers={"Connection": "close"}) from None
     except web.RequestPayloadError:
         raise Problem(400, "malformed", "the body could not be read") from None
+    if raw and request.content_type != "application/json":
+        raise Problem(415, "wrong-content-type", "send application/json")
+    return raw
+
+
+async def body(request: web.Request, seconds: float) -> Any:
+    """The JSON value of a request's body, None when it has none. Problems as those of `read`."""
+    raw = await read(request, seconds)
     if not raw:
         return None
-    if request.content_type != "application/json":
-        raise Problem(415, "wrong-content-type", "send application/json")
     try:
         return parse(raw)
     except ValueError as error:

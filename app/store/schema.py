@@ -9,6 +9,8 @@
 | live | a call in progress | call | its snapshot |
 | agents | an agent | agent | the snapshot |
 | history | a call that ended | the facts that reports need | who it was, the remarks, the contact |
+| cursors | a reader of the feed | how far it has got: a journal row, and a record in it | |
+| undelivered | a record that a reader did not take | which, when, and why | |
 
 Times are seconds since the epoch on the engine's clock, except `writer.expires`, which is wall time.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`."""
 
 Id = String().with_variant(String(collation="C"), "postgresql")
@@ -89,6 +91,24 @@ history = Table(
     Index("history_process", "process", "ended"),
     Index("history_uniqueid", "uniqueid"),
     Index("history_linkedid", "linkedid"),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("reader", Id, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("step", Integer, nullable=False),
+)
+
+undelivered = Table(
+    "undelivered",
+    metadata,
+    Column("reader", Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("reason", String, nullable=False),
 )
 
 PERSONAL = ("ani", "dnis", "remarks", "contact")

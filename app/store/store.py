@@ -31,7 +31,7 @@ from app.store.codec import dumps, loads
 from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreRefused
 from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
-from app.store.schema import PERSONAL, agents, call_keys, history, journal, live, writer
+from app.store.schema import PERSONAL, agents, call_keys, cursors, history, journal, live, undelivered, writer
 from app.store.seal import Keys, Seal
 from app.store.statements import Plan, Row, Statement, Step
 
@@ -329,6 +329,47 @@ class Store:
             found |= {row[0] for row in await self._backend.rows(prefix.limit(FOUND_AT_MOST))}
         found |= {row[0] for row in await self._backend.rows(pbx.limit(FOUND_AT_MOST))}
         return sorted(found)[:FOUND_AT_MOST]
+
+    # ---- the feed -----------------------------------------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last journal row that is committed."""
+        return self._seq
+
+    async def journal_after(self, seq: int, limit: int) -> list[tuple[int, str, list[Record]]]:
+        """Committed journal rows after a number, in order: (number, call, records). A forgotten call's have no records."""
+        query = select(journal.c.seq, journal.c.call, journal.c.at, journal.c.payload).where(journal.c.seq > seq)
+        rows = await self._backend.rows(query.where(journal.c.seq <= self._seq).order_by(journal.c.seq).limit(limit))
+        missing = {call for _, call, _, _ in rows if call not in self._seals}
+        seals = {**self._seals, **(await self._stored_seals(missing) if missing else {})}
+        told: list[tuple[int, str, list[Record]]] = []
+        for number, call, at, payload in rows:
+            seal = seals.get(call)
+            told.append((number, call, [] if seal is None else loads(seal.open(_journal_place(call, number, at), bytes(payload)))))
+        return told
+
+    async def cursor(self, reader: str) -> tuple[int, int] | None:
+        """How far a reader of the feed has got: a journal row and a record in it; None for a new reader."""
+        rows = await self._backend.rows(select(cursors.c.seq, cursors.c.step).where(cursors.c.reader == reader))
+        return (rows[0].seq, rows[0].step) if rows else None
+
+    async def move_cursor(self, reader: str, seq: int, step: int) -> None:
+        """A reader has got this far."""
+        await self._backend.run([(sql.CURSOR_PUT, [(reader, seq, step)])], full=False)
+
+    async def bury(self, reader: str, seq: int, step: int, at: float, reason: str) -> None:
+        """Note that a reader did not take a record, and move past it."""
+        await self._backend.run([(sql.BURY, [(reader, seq, step, at, reason)]), (sql.CURSOR_PUT, [(reader, seq, step)])], full=True)
+
+    async def unbury(self, reader: str, seq: int, step: int) -> None:
+        """A record that was not taken has been taken after all."""
+        await self._backend.run([(sql.UNBURY, [(reader, seq, step)])], full=True)
+
+    async def buried(self, reader: str, limit: int = 1000) -> list[tuple[int, int, float, str]]:
+        """What a reader did not take: (journal row, record, when, why), in order."""
+        query = select(undelivered).where(undelivered.c.reader == reader).order_by(undelivered.c.seq, undelivered.c.step)
+        return [(row.seq, row.step, row.at, row.reason) for row in await self._backend.rows(query.limit(limit))]
 
     # ---- forgetting ---------------------------------------------------------------------------------------------------
 

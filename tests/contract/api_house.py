@@ -92,6 +92,22 @@ class House:
     def stats(self) -> dict[str, Any]:
         return {"events": len(self.events), "commit_seconds": 0.003, "commit_times": [(0.001, 2), (0.002, 1), (float("inf"), 0)]}
 
+    def follow(self, after: str | None) -> AsyncIterator[dict[str, Any]]:
+        async def nothing() -> AsyncIterator[dict[str, Any]]:
+            await asyncio.Event().wait()
+            yield {}
+
+        return nothing()
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        return [{"name": "crm", "ok": True, "why": "", "delivered": 2}]
+
+    async def undelivered(self, webhook: str) -> list[dict[str, Any]]:
+        return [{"id": "7-0", "at": 1.0, "reason": "status 500"}]
+
+    async def redeliver(self, webhook: str) -> tuple[int, int]:
+        return (1, 0)
+
     def messages(self, agent: str | None) -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._listeners.append((agent, queue))

@@ -1,0 +1,102 @@
+"""What happens on calls, for whoever wants to follow: read from the journal, so that a reader can go on where it stopped.
+
+A message is `{id, type, at, call, ...}` with the fields of the event or fact. Its id, `<journal row>-<record>`, goes up; a reader that
+keeps the last one misses nothing while the journal is kept (30 days). Keys that callers press, and what systems of record answered,
+are told to nobody here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from app.core import events, facts
+from app.store import Store
+
+AT_ONCE = 500
+TOLD = (
+    *(events.CallArrived, events.CallerLeft, events.SessionWritten, events.CallSteered, events.PbxLost, events.PbxBack),
+    *(kind for kind in vars(facts).values() if isinstance(kind, type) and issubclass(kind, facts.Fact) and kind is not facts.Fact),
+)
+TYPES = frozenset(kind.__name__ for kind in TOLD)
+_UNTOLD = frozenset({"decision"})
+_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,6})")
+
+
+class Place(NamedTuple):
+    """Where a reader is: everything up to this record of this journal row was read."""
+
+    seq: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.seq}-{self.step}"
+
+    @classmethod
+    def read(cls, text: str) -> Place | None:
+        """The place that an id tells, or None when it is none."""
+        found = _ID.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+
+END_OF_ROW = 999_999
+
+
+class Feed:
+    """The journal as messages. `poke` is to be called after each commit."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: set[asyncio.Event] = set()
+
+    def poke(self) -> None:
+        """Something was committed."""
+        for event in self._waiting:
+            event.set()
+
+    def now(self) -> Place:
+        """Past everything that has been committed."""
+        return Place(self._store.last_seq, END_OF_ROW)
+
+    async def after(self, place: Place) -> list[tuple[Place, dict[str, Any]]]:
+        """The next messages after a place, and where each stands; rows of which nothing is told move the place on as one without fields."""
+        found: list[tuple[Place, dict[str, Any]]] = []
+        for seq, call, records in await self._store.journal_after(place.seq - 1, AT_ONCE):
+            told = [each for each in _messages(seq, call, records) if each[0] > place]
+            found += told or ([(Place(seq, END_OF_ROW), {})] if seq > place.seq else [])
+        return found
+
+    async def one(self, place: Place) -> dict[str, Any] | None:
+        """The message at exactly this place; None when its call was forgotten or the journal does not have it any more."""
+        for seq, call, records in await self._store.journal_after(place.seq - 1, 1):
+            return next((message for at, message in _messages(seq, call, records) if at == place), None)
+        return None
+
+    async def follow(self, place: Place) -> AsyncIterator[tuple[Place, dict[str, Any]]]:
+        """Every message after a place, for ever."""
+        changed = asyncio.Event()
+        self._waiting.add(changed)
+        try:
+            while True:
+                changed.clear()
+                found = await self.after(place)
+                for place, message in found:
+                    if message:
+                        yield place, message
+                if not found:
+                    await changed.wait()
+        finally:
+            self._waiting.discard(changed)
+
+
+def _messages(seq: int, call: str, records: Iterable[list[Any]]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    for step, (kind, name, values, at) in enumerate(records):
+        if kind != "c" and name in TYPES:
+            place = Place(seq, step)
+            yield place, {"id": str(place), "type": name, "at": at, "call": call, **_fields(values)}
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _UNTOLD}

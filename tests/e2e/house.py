@@ -15,7 +15,7 @@ import time
 import urllib.error
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ class LiveHouse:
     def __init__(self, state: Path) -> None:
         self.installation = Installation(state, ports=free_ports(), faults=True)
         self.say: list[str] = []
+        self.environment: dict[str, str] = {}
+        """Variables with which the application is started."""
         self._token = ""
         self._ari = ""
 
@@ -97,7 +99,7 @@ class LiveHouse:
         """Start the application again; the seconds until it is ready, process start included."""
         part = next(part for part in self.installation.parts() if part.name == "application")
         began = time.monotonic()
-        self.installation.start(part, self.say.append)
+        self.installation.start(replace(part, env=self.environment or part.env), self.say.append)
         return time.monotonic() - began
 
     # ---- asking --------------------------------------------------------------------------------------------------------

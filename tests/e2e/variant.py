@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from app.settings import DEMO
@@ -15,13 +14,14 @@ from tests.e2e.house import LiveHouse
 @contextmanager
 def restarted(house: LiveHouse, **environment: str) -> Iterator[None]:
     """The application started again with these variables; afterwards as it was."""
-    part = next(part for part in house.installation.parts() if part.name == "application")
     if house.installation.pid("application") is not None:
         house.kill()
-    house.installation.start(replace(part, env=environment), house.say.append)
+    house.environment = environment
+    house.start()
     try:
         yield
     finally:
+        house.environment = {}
         if house.installation.pid("application") is not None:
             house.kill()
         house.start()

@@ -143,6 +143,8 @@ class Engine:
         self.stats = {"events": 0, "commits": 0, "commit_seconds": 0.0, "worst_commit": 0.0, "held_back": 0}
         self.commit_times = [0] * (len(COMMIT_EDGES) + 1)
         self.storage_trouble = ""
+        self.ended: dict[str, dict[str, Any]] = {}
+        """Calls that have ended and of which the history may not know yet: their rows."""
         self._inbox: deque[Arrival] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -360,7 +362,9 @@ class Engine:
         touched = self.center.touched()
         for call_id, call in touched.calls.items():
             pending.batch.live[call_id] = None if call is None else dump_call(self.center, call)
-        pending.batch.history.extend(history_row(call) for call in touched.ended)
+        for call in touched.ended:
+            self.ended[call.id] = row = history_row(call)
+            pending.batch.history.append(row)
         for agent in touched.agents:
             pending.batch.agents[agent] = dump_agent(self.center, agent)
 
@@ -391,6 +395,8 @@ class Engine:
         self.stats["worst_commit"] = max(self.stats["worst_commit"], spent)
         await self._prove_lease()
         self._store_is_back(written)
+        if written is pending:
+            self.ended.clear()
         self._tell_everybody(written)
         return pending if written is not pending else Pending(Batch(at=self.clock.now()))
 

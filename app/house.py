@@ -109,7 +109,7 @@ class House:
         return [_ended(row) for row in rows]
 
     async def ended_call(self, call: str) -> dict[str, Any] | None:
-        row = await self._engine.store.ended_call(call)
+        row = await self._engine.store.ended_call(call) or self._engine.ended.get(call)
         return None if row is None else _ended(row)
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:

@@ -15,7 +15,7 @@ from app.core import events as ev
 from app.house import House
 from tests.contract.api_house import served
 from tests.contract.test_api import bearer, problem
-from tests.contract.test_engine import Hall, hall
+from tests.contract.test_engine import Hall, hall, until
 
 CALL = "c" * 32
 
@@ -100,6 +100,20 @@ async def test_a_call_nobody_knows_is_a_404_and_one_that_has_ended_a_409(http: a
     for method, tail, body in requests:
         async with http.request(method, f"/v1/sessions/{CALL}{tail}", json=body) as answer:
             await problem(answer, 409, "ended-call")
+
+
+async def test_a_call_is_known_between_its_end_and_the_commit_of_it(http: aiohttp.ClientSession, engine: Hall) -> None:
+    engine.gate = asyncio.Event()
+    engine.engine.post(ev.CallerLeft(CALL))
+    await until(lambda: CALL not in engine.engine.center.calls)
+    async with http.get(f"/v1/calls/{CALL}") as answer:
+        assert ((await answer.json())["state"], answer.status) == ("ended", 200)
+    async with http.get(f"/v1/sessions/{CALL}") as answer:
+        await problem(answer, 409, "ended-call")
+    engine.gate.set()
+    await until(lambda: not engine.engine.ended)
+    async with http.get(f"/v1/calls/{CALL}") as answer:
+        assert (await answer.json())["outcome"] == "hung_up"
 
 
 async def test_an_entry_that_the_flow_does_not_name_is_a_422(http: aiohttp.ClientSession) -> None:

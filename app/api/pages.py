@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from jinja2 import Environment, StrictUndefined
 
+from app.api.collection import collection
 from app.api.openapi import document
 from app.api.problems import Problem
 from app.api.routes import SETTINGS
@@ -72,6 +73,10 @@ class Docs:
         """`/v1/openapi.json`."""
         return web.json_response(self._document)
 
+    async def collection(self, request: web.Request) -> web.Response:
+        """`/v1/collection.json`."""
+        return web.json_response(collection())
+
     async def page(self, request: web.Request) -> web.Response:
         """`/docs`."""
         return web.Response(text=self._page, content_type="text/html")
@@ -88,5 +93,6 @@ def serve_pages(app: web.Application) -> None:
     app.router.add_get("/desk", to_desk)
     app.router.add_get("/desk/{name:.*}", desk_file)
     app.router.add_get("/v1/openapi.json", docs.json)
+    app.router.add_get("/v1/collection.json", docs.collection)
     app.router.add_get("/docs", docs.page)
     app.router.add_get("/docs.css", docs.style)

@@ -193,7 +193,9 @@ class VirtualAgent:
     def _ringing(self, within: float) -> Leg:
         self.centre.until(lambda: self.rings, within)
         if self.leg is None or not self.rings:
-            raise AssertionError(f"expected the phone of agent {self.id} ({self.definition.name}) to ring within {within:g} s; {self._where()}")
+            raise AssertionError(
+                f"expected the phone of agent {self.id} ({self.definition.name}) to ring within {within:g} s; {self._where()}"
+            )
         return self.leg
 
     def _where(self) -> str:

@@ -18,9 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.actions.extract import Malformed, extract
-from app.actions.files import Sample
+from app.actions.files import MAX_BUDGET, Sample
 from app.actions.prepare import Prepared
-from app.actions.runner import MAX_BUDGET
 from app.actions.samples import sample_parameters
 from app.actions.templates import BadValue
 from app.actions.values import TooBig, WrongType, convert
@@ -56,13 +55,15 @@ class ActionAnswers:
         self._samples = prepared.definition.samples
         self._parameters = {title: self._with_defaults(sample_parameters(prepared.definition, title)) for title in self._samples}
         self._outcomes: dict[str, Outcome] = {title: self._of_sample(sample) for title, sample in self._samples.items()}
-        self._known: dict[tuple[Any, ...], Outcome] = {}
+        self._known: dict[tuple[Any, ...], tuple[Outcome | None, Outcome]] = {}
         self._chosen: Callable[[Mapping[str, Any]], Outcome] | None = None
         self._seconds = LATENCY
 
     # ---- what a test chooses -------------------------------------------------------------------------------------------
 
-    def answers(self, values: Mapping[str, Any] | None = None, *, sample: str = "", body: str | bytes | None = None, **more: Any) -> ActionAnswers:
+    def answers(
+        self, values: Mapping[str, Any] | None = None, *, sample: str = "", body: str | bytes | None = None, **more: Any
+    ) -> ActionAnswers:
         """Answer like this from now on: a sample by its title, a response's body, or attributes.
 
         Attributes are laid over the sample that is named, or over the first one that succeeds and finds somebody. Gives itself.
@@ -125,17 +126,22 @@ class ActionAnswers:
         return seconds, ev.ActionSucceeded(command.call, command.request, outcome, ms)
 
     def _outcome(self, params: Mapping[str, Any]) -> Outcome:
-        if self._chosen is not None:
-            return self._refusal(params) or self._chosen(params)
+        refusal, usual = self._refusal_and_usual(params)
+        if refusal:
+            return refusal
+        return self._chosen(params) if self._chosen else usual
+
+    def _refusal_and_usual(self, params: Mapping[str, Any]) -> tuple[Outcome | None, Outcome]:
+        """Why these parameters make no request, and what the samples answer; remembered, since thousands of calls ask alike."""
         key = tuple(params.items())
         try:
             found = self._known.get(key)
         except TypeError:
-            return self._refusal(params) or self._from_samples(params)
+            return self._refusal(params), self._from_samples(params)
         if found is None:
             if len(self._known) > KEPT:
                 self._known.clear()
-            found = self._known[key] = self._refusal(params) or self._from_samples(params)
+            found = self._known[key] = self._refusal(params), self._from_samples(params)
         return found
 
     def _refusal(self, params: Mapping[str, Any]) -> Outcome | None:
@@ -155,8 +161,8 @@ class ActionAnswers:
     def _nobody(self) -> Outcome:
         """What is answered about somebody who is in no sample."""
         succeeding = [outcome for outcome in self._outcomes.values() if isinstance(outcome, dict)]
-        nobody = [outcome for outcome in succeeding if outcome.get("count") == 0]
-        return (nobody or [outcome for outcome in succeeding if "count" not in outcome] or [self._not_told()])[0]
+        fitting = [outcome for outcome in succeeding if outcome.get("count") == 0] or [o for o in succeeding if "count" not in o]
+        return fitting[0] if fitting else self._not_told()
 
     def _not_told(self) -> Outcome:
         return ("status", f"no sample of {self.name} tells what is answered here")

@@ -19,26 +19,23 @@ from app.core import facts
 from app.core.call import TALKING
 from app.core.center import Center
 from app.testing import sound
-from app.testing.agent import DESK_SHOWS_AFTER, VirtualAgent
+from app.testing.agent import VirtualAgent
 from app.testing.answers import ActionAnswers, mode_of
-from app.testing.caller import Heard, VirtualCall
+from app.testing.caller import VirtualCall
 from app.testing.conditions import Failing
 from app.testing.coverage import Coverage
 from app.testing.mailbox import Mailbox
+from app.testing.outside import Answer, Outside
 from app.testing.project import Project
 from app.testing.takeover import Rows, rows_after
 
 BEGINNING = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 """When a test begins, unless it says otherwise: a Monday morning."""
-AT_ONCE = 0.02
-"""Seconds that the PBX takes for what it does at once."""
 DESK_RETURNS_AFTER = 1.0
-UNREACHABLE = 20
 MANY_EVENTS = 20_000
 
 _LOST_WITH_THE_PROCESS = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.DeskAcknowledged)
 Thing: TypeAlias = ev.Event | Callable[[], None]
-Answer: TypeAlias = Callable[[Any], "ev.Event | tuple[float, ev.Event] | None"]
 
 
 class Clock:
@@ -85,53 +82,25 @@ class VirtualCentre:
         self.mailbox = Mailbox()
         self.calls: dict[str, VirtualCall] = {}
         """Every call of the test, those that are over included."""
-        self.commands: list[do.Command] = []
-        """Every command so far, in order."""
+        self.said: list[Any] = []
+        """Every fact and command so far, in order."""
         self.max_silence = sound.MAX_SILENCE
-        self.not_understood: dict[str, str] = {}
-        """Commands that nobody carries out, and what is lacking."""
         self.events = 0
         """How many events the core has handled."""
         self._coverage = coverage or Coverage()
-        self._agents: dict[str, VirtualAgent] = {}
+        self.agents: dict[str, VirtualAgent] = {}
+        """The agents that the test has spoken of, or that were rung."""
         self._actions: dict[str, ActionAnswers] = {}
         self._later: list[tuple[float, int, Thing]] = []
         self._n = 0
         self._rows = Rows(at=self.now)
         self._handled: list[tuple[float, ev.Event]] = []
-        self._answers: dict[type[Any], Answer] = {}
-        self._carriers: dict[type[Any], Callable[[Any], None]] = {
-            do.Answer: self._answer,
-            do.Play: self._play,
-            do.StopPlay: self._stop_play,
-            do.StartMusic: self._start_music,
-            do.StopMusic: self._stop_music,
-            do.RingAgent: self._ring,
-            do.Talk: self._talk,
-            do.HoldCaller: self._hold,
-            do.ResumeCaller: self._resume,
-            do.HangUpLeg: self._hang_up_leg,
-            do.HangUp: self._hang_up,
-            do.Release: self._release,
-            do.StartAction: self._start_action,
-            do.SendMail: self._send_mail,
-            do.Pop: self._pop,
-            do.WithdrawPop: self._nothing,
-            do.MarkPlace: self._nothing,
-            do.JoinBridge: self._nothing,
-            do.DropBridge: self._nothing,
-            do.QueueLog: self._nothing,
-        }
+        self._outside = Outside(self)
         self._noters: dict[type[Any], Callable[[Any], None]] = {
             facts.StepEntered: self._entered,
             facts.StepLeft: self._left,
             facts.CallEnded: self._ended,
             facts.Noticed: self._noticed,
-        }
-        self._changes: dict[type[Any], Callable[[Any], None]] = {
-            ev.CallArrived: self._arrived,
-            ev.PlaybackEnded: self._playback_ended,
-            ev.LegEnded: self._leg_ended,
         }
 
     # ---- who is there --------------------------------------------------------------------------------------------------
@@ -156,9 +125,9 @@ class VirtualCentre:
         if not found:
             raise LookupError(f"there is no agent {who!r}; there are: {', '.join(f'{a.id} ({a.name})' for a in agents.values())}")
         id_ = found[0]
-        if id_ not in self._agents:
-            self._agents[id_] = VirtualAgent(self, agents[id_])
-        return self._agents[id_]
+        if id_ not in self.agents:
+            self.agents[id_] = VirtualAgent(self, agents[id_])
+        return self.agents[id_]
 
     def action(self, name: str) -> ActionAnswers:
         """An action of the project, to choose what it answers. Raises `LookupError`."""
@@ -178,6 +147,7 @@ class VirtualCentre:
         flows = self.book.flows
         if not any(name in flow.program.conditions for flow in flows.values()):
             raise LookupError(f"there is no condition {name!r}")
+        self._settle_rows()
         broken = {number: replace(flow, conditions=Failing(flow.conditions, name)) for number, flow in flows.items()}
         self.book = self.center.book = replace(self.book, flows=broken)
 
@@ -185,9 +155,14 @@ class VirtualCentre:
         """How long a phone rings for this call."""
         return self.book.queues[self.calls[call].queue].ring
 
+    @property
+    def commands(self) -> list[do.Command]:
+        """Every command so far, in order."""
+        return [thing for thing in self.said if isinstance(thing, do.Command)]
+
     def on(self, command: type[do.Command], answer: Answer) -> None:
         """Say what comes of a kind of command: an event, (seconds, event), or None for nothing."""
-        self._answers[command] = answer
+        self._outside.answers[command] = answer
 
     # ---- time ----------------------------------------------------------------------------------------------------------
 
@@ -247,32 +222,41 @@ class VirtualCentre:
         out = self.center.handle(event, self.now)
         self._handled.append((self.now, event))
         self.events += 1
-        if (change := self._changes.get(type(event))) is not None:
-            change(event)
-        concerned = {getattr(event, "call", "") or getattr(event, "owner", "")}
+        if isinstance(event, ev.CallArrived):
+            self._arrived(event)
+        else:
+            self._outside.notice(event)
+        self.said += out
+        home = getattr(event, "call", "") or getattr(event, "owner", "")
+        others = set()
         for thing in out:
-            concerned.add(thing.call)
+            if thing.call != home:
+                others.add(thing.call)
             if isinstance(thing, do.Command):
-                self.commands.append(thing)
-                self._carriers.get(type(thing), self._carry_out_otherwise)(thing)
+                self._outside.carry_out(thing)
             elif (note := self._noters.get(type(thing))) is not None:
                 note(thing)
-        self.center.touched()
-        for id_ in concerned:
+        for id_ in (home, *others):
             call = self.calls.get(id_)
             if call is not None:
                 call.ear.listen(call.core, self.now)
+        if not self.events & 63:
+            self.center.touched()
         if len(self._handled) > MANY_EVENTS and not self.center.calls:
-            self._rows, self._handled = rows_after(self.book, self._rows, self._handled), []
+            self._settle_rows()
         return out
+
+    def _settle_rows(self) -> None:
+        """Make the rows that the store would have by now."""
+        self._rows, self._handled = rows_after(self.book, self._rows, self._handled), []
+        self._rows.at = self.now
 
     def crash(self) -> list[tuple[str, str]]:
         """The process dies, and the next one takes over from the rows it left. Gives the calls that did not come back to their step.
 
         Asterisk lives on: prompts play to their end and phones go on ringing. Answers of other systems that were under way are lost.
         """
-        self._rows, self._handled = rows_after(self.book, self._rows, self._handled), []
-        self._rows.at = self.now
+        self._settle_rows()
         self.center, trouble = self._rows.bring_back(self.book)
         self._later = [entry for entry in self._later if not isinstance(entry[2], _LOST_WITH_THE_PROCESS)]
         heapq.heapify(self._later)
@@ -284,14 +268,14 @@ class VirtualCentre:
         for call in list(self.calls.values()):
             if not call.outcome:
                 self.happen(self._found(call))
-        for agent in self._agents.values():
+        for agent in self.agents.values():
             if agent.has_desk:
                 self.later(DESK_RETURNS_AFTER, ev.DeskFound(agent.id))
         return trouble
 
     def _found(self, call: VirtualCall) -> ev.CallFound:
         """What reconciliation meets of a call."""
-        legs = {a.leg.id: "up" if a.leg.up else "ringing" for a in self._agents.values() if a.leg and a.leg.call == call.id}
+        legs = {a.leg.id: "up" if a.leg.up else "ringing" for a in self.agents.values() if a.leg and a.leg.call == call.id}
         bridged = tuple(leg for leg, state in legs.items() if state == "up")
         return ev.CallFound(call.id, call.ear.up, call.core.bridge, legs, bridged, tuple(call.ear.playing))
 
@@ -308,7 +292,9 @@ class VirtualCentre:
             ]
             if not call.outcome and not self._somebody_acts(call):
                 found.append(f"{call}: nothing has a deadline and no person is asked, so that it may stay like this for ever")
-        return found + [f"nothing comes of {name} in a test: {lacking}" for name, lacking in self.not_understood.items()]
+        return found + [
+            f"nobody carries out {name} in a test; say what comes of it with centre.on({name}, ...)" for name in self._outside.unknown
+        ]
 
     def check(self) -> None:
         """Raise `AssertionError` when something is wrong."""
@@ -321,106 +307,11 @@ class VirtualCentre:
         core = call.core
         return core.phase == TALKING or bool(core.leaving) or bool(self.center.timers.of(call.id))
 
-    # ---- carrying out --------------------------------------------------------------------------------------------------
-
-    def _carry_out_otherwise(self, command: do.Command) -> None:
-        answer = self._answers.get(type(command))
-        if answer is None:
-            name = type(command).__name__
-            self.not_understood[name] = f"say what does with centre.on({name}, ...)"
-            return
-        come = answer(command)
-        if come is not None:
-            self.later(*(come if isinstance(come, tuple) else (AT_ONCE, come)))
-
-    def _nothing(self, command: do.Command) -> None:
-        """Nobody in a test notices."""
+    # ---- noting --------------------------------------------------------------------------------------------------------
 
     def _arrived(self, event: ev.CallArrived) -> None:
         call = self.calls[event.call]
         call.core, call.ear.up = self.center.calls[event.call], event.up
-
-    def _answer(self, command: do.Answer) -> None:
-        self.calls[command.call].ear.up = True
-
-    def _play(self, command: do.Play) -> None:
-        call = self.calls[command.call]
-        seconds = sound.seconds_of(command.media)
-        call.ear.playing[command.playback] = self.now + seconds
-        call.played.append(Heard(self.now, sound.text_of(command.media), command.media, call.core.step))
-        self.later(seconds, ev.PlaybackEnded(command.call, command.playback))
-
-    def _stop_play(self, command: do.StopPlay) -> None:
-        playing = self.calls[command.call].ear.playing
-        if command.playback in playing:
-            playing[command.playback] = self.now + AT_ONCE
-            self.later(AT_ONCE, ev.PlaybackEnded(command.call, command.playback))
-
-    def _playback_ended(self, event: ev.PlaybackEnded) -> None:
-        self.calls[event.call].ear.playing.pop(event.playback, None)
-
-    def _start_music(self, command: do.StartMusic) -> None:
-        self.calls[command.call].ear.music = True
-
-    def _stop_music(self, command: do.StopMusic) -> None:
-        self.calls[command.call].ear.music = False
-
-    def _hold(self, command: do.HoldCaller) -> None:
-        ear = self.calls[command.call].ear
-        ear.music, ear.talking = True, False
-
-    def _resume(self, command: do.ResumeCaller) -> None:
-        ear = self.calls[command.call].ear
-        ear.music, ear.talking = False, True
-
-    def _hang_up(self, command: do.HangUp) -> None:
-        self.later(AT_ONCE, ev.CallerLeft(command.call, command.cause))
-
-    def _release(self, command: do.Release) -> None:
-        self.later(AT_ONCE, ev.CallerLeft(command.call, elsewhere=True))
-
-    def _start_action(self, command: do.StartAction) -> None:
-        self.later(*self.action(command.action).answer(command, self.calls[command.call].crm))
-
-    def _send_mail(self, command: do.SendMail) -> None:
-        self.later(*self.mailbox.answer(command))
-
-    def _pop(self, command: do.Pop) -> None:
-        agent = self.agent(command.agent)
-        agent.card = command.card
-        if agent.has_desk:
-            self.later(DESK_SHOWS_AFTER, ev.DeskAcknowledged(command.agent, command.call, command.offer))
-
-    def _ring(self, command: do.RingAgent) -> None:
-        called = [agent for agent in self.book.agents.values() if agent.endpoint == command.endpoint]
-        if called:
-            self.agent(called[0].id).be_rung(command)
-        else:
-            self.later(AT_ONCE, ev.LegEnded(command.call, command.leg, UNREACHABLE))
-
-    def _with_leg(self, leg: str) -> VirtualAgent | None:
-        return next((agent for agent in self._agents.values() if agent.leg and agent.leg.id == leg), None)
-
-    def _talk(self, command: do.Talk) -> None:
-        ear = self.calls[command.call].ear
-        ear.music, ear.talking = False, True
-        agent = self._with_leg(command.leg)
-        if agent is not None:
-            agent.talk()
-
-    def _hang_up_leg(self, command: do.HangUpLeg) -> None:
-        agent = self._with_leg(command.leg)
-        if agent is not None:
-            self.later(AT_ONCE, agent.ending(command.cause))
-
-    def _leg_ended(self, event: ev.LegEnded) -> None:
-        agent = self._with_leg(event.leg)
-        if agent is not None:
-            if agent.leg and agent.leg.up:
-                self.calls[event.call].ear.talking = False
-            agent.hung_up()
-
-    # ---- noting --------------------------------------------------------------------------------------------------------
 
     def _entered(self, fact: facts.StepEntered) -> None:
         call = self.calls[fact.call]

@@ -129,7 +129,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for missing in report.missing:
             terminalreporter.line(f"  {_short(config, report.path)}:{missing.line}: never taken: {missing}")
     if _too_little(config):
-        terminalreporter.line(f"coverage of flows is {_percent(config):.1f} %; --flow-coverage-fail-under wants {_wanted(config):g}", red=True)
+        terminalreporter.line(
+            f"coverage of flows is {_percent(config):.1f} %; --flow-coverage-fail-under wants {_wanted(config):g}", red=True
+        )
 
 
 def _wanted(config: pytest.Config) -> float:

@@ -51,7 +51,9 @@ class Project:
 
     def number(self, to: str) -> str:
         """The number to dial: `to` itself, or the first one of the flow of that name; "" is the only flow's. Raises `LookupError`."""
-        flows = {flow.name: number for number, flow in reversed(self.book.flows.items())}
+        flows: dict[str, str] = {}
+        for number, flow in self.book.flows.items():
+            flows.setdefault(flow.name, number)
         if to in self.book.flows:
             return to
         if to in flows:
@@ -59,4 +61,6 @@ class Project:
         if not to and len(flows) == 1:
             return next(iter(flows.values()))
         known = ", ".join(f"{number} ({flow.name})" for number, flow in self.book.flows.items()) or "none"
-        raise LookupError(f"{'no flow has the number or name ' + repr(to) if to else 'dial(..., to=...) must say where'}; there are: {known}")
+        raise LookupError(
+            f"{'no flow has the number or name ' + repr(to) if to else 'dial(..., to=...) must say where'}; there are: {known}"
+        )

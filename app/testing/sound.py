@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from app.core import events as ev
 from app.core.call import FLOW, Call
@@ -84,12 +85,15 @@ class Ear:
         return [*self.kept, Silence(self.step, self.since, now - self.since)] if self.since else self.kept
 
 
-@lru_cache(maxsize=256)
-def _keys_alone(kinds: tuple[type[ev.Event], ...]) -> bool:
-    return ev.DigitPressed in kinds and _ANSWERS.isdisjoint(kinds)
+_KEYS_ALONE: dict[tuple[type[Any], ...], bool] = {}
 
 
 def is_callers_turn(core: Call) -> bool:
     """Whether the flow waits for keys, and says how long."""
     wait = core.wait
-    return core.phase == FLOW and wait is not None and wait.seconds is not None and _keys_alone(wait.kinds)
+    if wait is None or wait.seconds is None or core.phase != FLOW:
+        return False
+    alone = _KEYS_ALONE.get(wait.kinds)
+    if alone is None:
+        alone = _KEYS_ALONE[wait.kinds] = ev.DigitPressed in wait.kinds and _ANSWERS.isdisjoint(wait.kinds)
+    return alone

@@ -1,7 +1,7 @@
 """The death of a process and the next one that takes over, with the rows that the store would have.
 
 The core is deterministic, so rows need not be made for every turn of every test: when a process dies, what it handled is handled once
-more by a centre that does make the rows, each as it is touched, through the production's own packing (`app.core.saving`, `app.core.record`).
+more by a centre that does make the rows, each as it is touched, by the production's own means (`app.core.saving`, `app.core.record`).
 """
 
 from __future__ import annotations

@@ -264,7 +264,9 @@ def test_whatever_goes_wrong_is_told_to_the_caller(centre):
     assert (call.outcome, call.path[-2]) == ("released", ("apologise", "done"))
 
 
-@pytest.mark.parametrize("at", ["recognise", "ask_reference", "look_up_reference", "greet", "premium_announcement", "premium_queue", "talking"])
+@pytest.mark.parametrize(
+    "at", ["recognise", "ask_reference", "look_up_reference", "greet", "premium_announcement", "premium_queue", "talking"]
+)
 def test_a_crash_is_not_noticed_by_the_caller(centre, at):
     centre.action(REFERENCE).answers(sample="premium_with_an_order", skills={"lang.en": 5}).slow(1.0)
     alice = centre.agent("Alice").ready().always_answers(after=5, talks=20, wraps_up=5)

@@ -258,7 +258,7 @@ class VirtualCentre:
         """
         self._settle_rows()
         self.center, trouble = self._rows.bring_back(self.book)
-        self._later = [entry for entry in self._later if not isinstance(entry[2], _LOST_WITH_THE_PROCESS)]
+        self._later[:] = [entry for entry in self._later if not isinstance(entry[2], _LOST_WITH_THE_PROCESS)]
         heapq.heapify(self._later)
         for call in self.calls.values():
             call.core = self.center.calls.get(call.id, call.core)

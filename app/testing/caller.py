@@ -106,12 +106,12 @@ class VirtualCall:
         return self
 
     def reaches(self, step: str, within: float = PATIENCE) -> VirtualCall:
-        """Wait until the call is at a step, or has been there since it last was asked where it is."""
+        """Wait until the call stands at a step. One that never waits, such as a switch, is passed at once: look for it in `path`."""
         if step not in self.core.flow.program.steps:
             raise ValueError(f"flow {self.core.flow.name} has no step {step!r}")
         self.centre.until(lambda: self.core.step == step or bool(self.outcome), within)
         if self.core.step != step:
-            raise AssertionError(f"expected to reach step {step} within {within:g} s\n  {self._where()}")
+            raise AssertionError(f"expected to reach step {step} within {within:g} s; went {' -> '.join(self.steps)}\n  {self._where()}")
         return self
 
     def ends(self, within: float = PATIENCE) -> VirtualCall:

@@ -1,5 +1,15 @@
 """The pytest plugin: a `centre` fixture with nothing to import, the checks after each test, and the coverage of flows.
 
+It comes with `pip install callwright[testing]`, and pytest finds it by itself:
+
+    def test_a_stranger_is_known_by_the_reference(centre):
+        centre.action("crm.contact_by_reference").answers(sample="premium_with_an_order", skills={"lang.en": 5})
+        centre.agent("Alice").ready().not_ready("lunch")
+        call = centre.dial("+4930123456", crm=1.0)
+        call.hears("welcome").hears("ask_reference").presses("7332215#")
+        call.waits(minutes=5)
+        assert call.queue == "premium" and call.position == 1
+
 The project is the nearest folder above the test that has a `centre.yaml`, unless `--callwright-project` or the ini option
 `callwright_project` names one. After a test that used `centre` and passed, no caller may have heard more than 1.5 s of silence, and every
 call must have ended or be where a person or a deadline acts (`VirtualCentre.problems`).
@@ -84,7 +94,8 @@ def _project_folder(request: pytest.FixtureRequest) -> Path:
     try:
         if named:
             return find_project((config.invocation_params.dir / named).resolve())
-        return find_project(((config.rootpath / ini) if ini else request.path.parent).resolve())
+        beside = config.inipath.parent if config.inipath else config.rootpath
+        return find_project(((beside / ini) if ini else request.path.parent).resolve())
     except NoProject as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -66,6 +66,17 @@ def test_skills_that_no_agent_can_have_are_no_reason_to_lose_the_caller(centre):
     assert ("premium_queue", "failed") in call.path
 
 
+def test_a_stranger_waits_in_the_queue_that_the_reference_leads_to(centre):
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", skills={"lang.en": 5})
+    centre.agent("Alice").ready().not_ready("lunch")
+    call = centre.dial("+4930123456", crm=1.0)
+    call.hears("welcome").hears("ask_reference").presses("7332215#")
+    call.waits(minutes=5)
+    assert (call.queue, call.position) == ("premium", 1)
+    call.waits(minutes=7)
+    assert call.outcome == "released", "nobody waits for more than ten minutes"
+
+
 @pytest.mark.parametrize(("keys", "who"), [("7332215#", "who types the terminator"), ("7332215", "who does not")])
 def test_a_stranger_is_known_by_the_reference(centre, keys, who):
     centre.action(REFERENCE).answers(sample="premium_with_an_order", skills={"lang.en": 5})

@@ -82,11 +82,7 @@ class VirtualCentre:
         self.mailbox = Mailbox()
         self.calls: dict[str, VirtualCall] = {}
         """Every call of the test, those that are over included."""
-        self.said: list[Any] = []
-        """Every fact and command so far, in order."""
         self.max_silence = sound.MAX_SILENCE
-        self.events = 0
-        """How many events the core has handled."""
         self._coverage = coverage or Coverage()
         self.agents: dict[str, VirtualAgent] = {}
         """The agents that the test has spoken of, or that were rung."""
@@ -94,7 +90,8 @@ class VirtualCentre:
         self._later: list[tuple[float, int, Thing]] = []
         self._n = 0
         self._rows = Rows(at=self.now)
-        self._handled: list[tuple[float, ev.Event]] = []
+        self._turns: list[tuple[float, ev.Event, list[Any]]] = []
+        self._in_rows = 0
         self._outside = Outside(self)
         self._noters: dict[type[Any], Callable[[Any], None]] = {
             facts.StepEntered: self._entered,
@@ -156,13 +153,23 @@ class VirtualCentre:
         return self.book.queues[self.calls[call].queue].ring
 
     @property
+    def events(self) -> int:
+        """How many events the core has handled."""
+        return len(self._turns)
+
+    @property
+    def said(self) -> list[Any]:
+        """Every fact and command so far, in order."""
+        return [thing for _, _, out in self._turns for thing in out]
+
+    @property
     def commands(self) -> list[do.Command]:
         """Every command so far, in order."""
         return [thing for thing in self.said if isinstance(thing, do.Command)]
 
     def on(self, command: type[do.Command], answer: Answer) -> None:
         """Say what comes of a kind of command: an event, (seconds, event), or None for nothing."""
-        self._outside.answers[command] = answer
+        self._outside.on(command, answer)
 
     # ---- time ----------------------------------------------------------------------------------------------------------
 
@@ -220,13 +227,11 @@ class VirtualCentre:
     def happen(self, event: ev.Event) -> list[Any]:
         """Something happens now; what came of it. Raises `IllegalMove` for an agent's wish that cannot be granted."""
         out = self.center.handle(event, self.now)
-        self._handled.append((self.now, event))
-        self.events += 1
+        self._turns.append((self.now, event, out))
         if isinstance(event, ev.CallArrived):
             self._arrived(event)
         else:
             self._outside.notice(event)
-        self.said += out
         home = getattr(event, "call", "") or getattr(event, "owner", "")
         others = set()
         for thing in out:
@@ -240,16 +245,16 @@ class VirtualCentre:
             call = self.calls.get(id_)
             if call is not None:
                 call.ear.listen(call.core, self.now)
-        if not self.events & 63:
+        if not len(self._turns) & 63:
             self.center.touched()
-        if len(self._handled) > MANY_EVENTS and not self.center.calls:
+        if len(self._turns) - self._in_rows > MANY_EVENTS and not self.center.calls:
             self._settle_rows()
         return out
 
     def _settle_rows(self) -> None:
         """Make the rows that the store would have by now."""
-        self._rows, self._handled = rows_after(self.book, self._rows, self._handled), []
-        self._rows.at = self.now
+        rows_after(self.book, self._rows, [(at, event) for at, event, _ in self._turns[self._in_rows :]])
+        self._in_rows, self._rows.at = len(self._turns), self.now
 
     def crash(self) -> list[tuple[str, str]]:
         """The process dies, and the next one takes over from the rows it left. Gives the calls that did not come back to their step.

@@ -30,8 +30,6 @@ class Outside:
 
     def __init__(self, centre: VirtualCentre) -> None:
         self._centre = centre
-        self.answers: dict[type[Any], Answer] = {}
-        """What a test said comes of a kind of command."""
         self.unknown: dict[str, None] = {}
         """Commands that nobody carried out."""
         self._carriers: dict[type[Any], Callable[[Any], None]] = {
@@ -56,27 +54,33 @@ class Outside:
             do.DropBridge: self._nothing,
             do.QueueLog: self._nothing,
         }
+        self._notices: dict[type[Any], Callable[[Any], None]] = {ev.PlaybackEnded: self._playback_ended, ev.LegEnded: self._leg_ended}
+
+    def on(self, command: type[do.Command], answer: Answer) -> None:
+        """A test says what comes of a kind of command."""
+
+        def carry(told: do.Command) -> None:
+            come = answer(told)
+            if come is not None:
+                self._centre.later(*(come if isinstance(come, tuple) else (AT_ONCE, come)))
+
+        self._carriers[command] = carry
 
     def carry_out(self, command: do.Command) -> None:
         """Do what the core wants done."""
-        answer = self.answers.get(type(command))
-        if answer is not None:
-            come = answer(command)
-            if come is not None:
-                self._centre.later(*(come if isinstance(come, tuple) else (AT_ONCE, come)))
-            return
-        carry = self._carriers.get(type(command))
-        if carry is None:
-            self.unknown[type(command).__name__] = None
-        else:
-            carry(command)
+        self._carriers.get(type(command), self._unknown)(command)
 
     def notice(self, event: ev.Event) -> None:
         """A prompt or a phone is over."""
-        if isinstance(event, ev.PlaybackEnded):
-            self._centre.calls[event.call].ear.playing.pop(event.playback, None)
-        elif isinstance(event, ev.LegEnded):
-            self._leg_ended(event)
+        notice = self._notices.get(type(event))
+        if notice is not None:
+            notice(event)
+
+    def _unknown(self, command: do.Command) -> None:
+        self.unknown[type(command).__name__] = None
+
+    def _playback_ended(self, event: ev.PlaybackEnded) -> None:
+        self._centre.calls[event.call].ear.playing.pop(event.playback, None)
 
     def _nothing(self, command: do.Command) -> None:
         """Nobody in a test notices."""

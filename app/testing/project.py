@@ -49,11 +49,17 @@ class Project:
         credentials = sample_credentials(self.actions, NOWHERE)
         return {name: Prepared(definition, credentials) for name, definition in self.actions.items()}
 
+    @cached_property
+    def numbers(self) -> dict[str, str]:
+        """The first number of each flow, by the flow's name."""
+        found: dict[str, str] = {}
+        for number, flow in self.book.flows.items():
+            found.setdefault(flow.name, number)
+        return found
+
     def number(self, to: str) -> str:
         """The number to dial: `to` itself, or the first one of the flow of that name; "" is the only flow's. Raises `LookupError`."""
-        flows: dict[str, str] = {}
-        for number, flow in self.book.flows.items():
-            flows.setdefault(flow.name, number)
+        flows = self.numbers
         if to in self.book.flows:
             return to
         if to in flows:

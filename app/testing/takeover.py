@@ -50,15 +50,14 @@ class Rows:
         self.at = now
 
 
-def rows_after(book: Book, before: Rows, handled: list[tuple[float, ev.Event]]) -> Rows:
-    """The rows that a process leaves that began with the rows `before` and has handled these (time, event) pairs."""
-    center, _ = before.bring_back(book)
+def rows_after(book: Book, rows: Rows, handled: list[tuple[float, ev.Event]]) -> None:
+    """Bring the rows with which a process began to where it leaves them, having handled these (time, event) pairs."""
+    center, _ = rows.bring_back(book)
     for now, event in handled:
         if isinstance(event, ev.TimerFired):
             due = center.due(now)
             assert due == event, f"{event} was handled where {due} was due: the core is not deterministic"
-        before.note(center, event, center.handle(event, now), now)
-    return before
+        rows.note(center, event, center.handle(event, now), now)
 
 
 def _through_the_store(thing: Any) -> Any:

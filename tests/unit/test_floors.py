@@ -1,7 +1,8 @@
 """Nothing climbs: every module of the house imports only what is on its own floor or below.
 
 4  composition root and command line      may import everything
-3  app/api, app/desk, app/testing         the core and themselves
+4  app/testing                            a composition root for tests: the core, publish and actions; pytest in its plugin alone
+3  app/api, app/desk                      the core and themselves
 2  app/pbx, actions, channels, store      the core and themselves, never one another
 1  app/engine.py, app/publish             the core; the engine writes with the store, and that is the one way up
 0  app/core                               the standard library without any way out of the process, pydantic, CEL, jinja2
@@ -57,7 +58,10 @@ BELOW: dict[str, set[str]] = {
     "api": {"core", "api"},
     "desk": {"core", "desk", "api"},
     "watchdog": set(),
+    "testing": {"core", "publish", "actions", "yamlfile", "testing"},
 }
+TESTS_OF_PROJECTS = ("demo",)
+"""Folders of the application that hold projects: what is Python there are their own tests, which import nothing of the house."""
 
 
 def sources(folder: str) -> list[Path]:
@@ -87,6 +91,8 @@ def part_of(path: Path) -> str:
 def climbs(path: Path) -> list[str]:
     """What a module of the application imports from above its floor, each with its line."""
     part = part_of(path)
+    if part in TESTS_OF_PROJECTS:
+        return [f"{path.relative_to(ROOT)}:{line}: {name}" for line, name in imports(path) if name.partition(".")[0] in ("app", "crm")]
     if part in TOP:
         return []
     assert part in BELOW, f"{path}: on no floor; say in this test on which it belongs"
@@ -118,6 +124,18 @@ def leaks(path: Path) -> list[str]:
 
 def test_no_module_of_the_application_imports_from_above_its_floor() -> None:
     assert [wrong for path in sources("app") for wrong in climbs(path)] == []
+
+
+def test_only_the_plugin_needs_pytest() -> None:
+    needing = {path.name for path in sources("app/testing") for _, name in imports(path) if name.partition(".")[0] == "pytest"}
+    everywhere = [path for path in sources("app") if any(name.partition(".")[0] == "pytest" for _, name in imports(path))]
+    assert needing == {"plugin.py"}
+    assert [path for path in everywhere if "tests" not in path.parts] == [ROOT / "app/testing/plugin.py"]
+
+
+def test_nothing_of_the_application_needs_its_testing() -> None:
+    above = [path for path in sources("app") if part_of(path) not in ("testing", "cli", *TESTS_OF_PROJECTS)]
+    assert [f"{path}:{line}" for path in above for line, name in imports(path) if name.startswith("app.testing")] == []
 
 
 def test_the_core_reaches_nothing_outside_itself() -> None:
@@ -156,6 +174,8 @@ def test_a_core_that_looks_outside_is_noticed(where: str, line: str, tmp_path: P
         ("app/publish/bad.py", "from app.actions.files import load_actions"),
         ("app/api/bad.py", "from app.house import House"),
         ("app/watchdog.py", "from app.core import events"),
+        ("app/testing/bad.py", "from app.engine import Engine"),
+        ("app/demo/tests/test_bad.py", "from app.testing.centre import VirtualCentre"),
     ],
 )
 def test_a_climb_is_noticed(where: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from app.publish.kinds import meanings
 from app.publish.meaning import Context, Exit, Meaning
 
 S = TypeVar("S")
@@ -56,7 +57,7 @@ class Graph:
     def __init__(self, context: Context) -> None:
         program = context.program
         self.context, self.program = context, program
-        self.meanings: dict[str, Meaning] = context.meanings
+        self.meanings: dict[str, Meaning] = meanings(context)
         self.edges: dict[str, list[Edge]] = {
             name: [Edge(name, exit_, effect) for exit_, effect in meaning.exits.items()] for name, meaning in self.meanings.items()
         }
@@ -68,13 +69,15 @@ class Graph:
         self.trouble = Edge(TROUBLE, "", Exit(program.on_error, ("on_error",)))
 
     def _reach_a_person(self) -> None:
-        """The key that leads to a person from wherever the caller is asked or told something."""
+        """The key that leads to a person from every step that does not refuse it; what the step forgets as it begins is forgotten."""
         reach = getattr(self.program, "reach_a_person", None)
         if reach is None:
             return
-        for name, meaning in self.meanings.items():
-            if meaning.wait == "caller" or meaning.says:
-                self.edges[name].append(Edge(name, REACH, Exit(reach.step, ("reach_a_person", "step"), act="caller")))
+        for name, node in self.program.steps.items():
+            if getattr(node, "reach_a_person", False):
+                begun = self.meanings[name].exits.get("failed", Exit("", ()))
+                effect = replace(begun, to=reach.step, where=("reach_a_person", "step"), act="caller")
+                self.edges[name].append(Edge(name, REACH, effect))
 
     @property
     def ways_in(self) -> list[Edge]:

@@ -17,6 +17,7 @@ SINKS: dict[Use, str] = {
     "skills": "routes by it",
     "prompt": "speaks it",
     "message": "sends it in a message",
+    "number": "dials by it",
     "attach": "shows it to the agent",
 }
 
@@ -70,5 +71,5 @@ def _flow(subject: Subject, source: str, exit_: str, variable: str, sink: str, r
 def carried(effect: Exit, held: str) -> list[str]:
     """The variables that hold a sensitive value after an exit, when `held` did before."""
     copied = [to for to, made_of in effect.copies.items() if held in made_of]
-    gone = held in effect.sets or bool(effect.clears and held.startswith(effect.clears))
+    gone = held in effect.sets or held.startswith(effect.clears)
     return copied if gone else [held, *copied]

@@ -35,8 +35,9 @@ def unstaffed(subject: Subject) -> Iterator[Finding]:
             more = f"; and {len(members) - SHOWN} more" if len(members) > SHOWN else ""
             what = f"no agent of the queue {queue.name!r} can serve this{eased}: {who}{more}"
             yield subject.finding("unstaffed", where, what, path)
-        if getattr(node, "skills_from", None) and len(skills) >= MAX_SKILLS:
-            what = f"{len(skills)} skills are fixed here and {MAX_SKILLS} can be asked for: any other skill of {node.skills_from} makes the step fail"
+        more_from = getattr(node, "skills_from", None)
+        if more_from and len(skills) >= MAX_SKILLS:
+            what = f"{MAX_SKILLS} skills can be asked for and all are fixed here: any other one in {more_from} makes the step fail"
             yield subject.finding("sixth skill", ("steps", name, "skills_from"), what, path, "warning")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.flow.compiled import CALL_VARIABLES
 from app.publish.meaning import Exit, Read
 from app.publish.paths import Edge, Path, search
 from app.publish.proofs.findings import Finding, Subject
@@ -21,6 +20,7 @@ HOW = {
     "parameter": "the request needs {variable}",
     "attach": "{variable} goes to the agent",
     "message": "the message says {variable}",
+    "number": "the number that is dialled comes from {variable}",
     "value": "the value is made of {variable}",
 }
 
@@ -54,7 +54,7 @@ def _unset(subject: Subject, name: str, read: Read) -> Finding | None:
 
 def without(subject: Subject, step: str, variable: str) -> Path | None:
     """The shortest path to a step on which a variable is not set; None where it always is."""
-    starts = [(edge, _at_first(variable)) for edge in subject.graph.ways_in]
+    starts = [(edge, _at_first(subject, variable)) for edge in subject.graph.ways_in]
 
     def follow(edge: Edge, known: bool) -> list[bool]:
         return [after(edge.effect, variable, known)]
@@ -64,11 +64,11 @@ def without(subject: Subject, step: str, variable: str) -> Path | None:
 
 def never(subject: Subject, step: str, variable: str) -> bool:
     """Whether no path to a step sets a variable; the step that is gone to after an error may have any that was set before."""
-    if _at_first(variable) or variable.startswith("ivr."):
+    if _at_first(subject, variable) or variable.startswith("ivr."):
         return False
     if any(_sets(edge.effect, variable) for edge in subject.graph.all_edges()) and _after_trouble(subject, step):
         return False
-    starts = [(edge, _at_first(variable)) for edge in subject.graph.entries]
+    starts = [(edge, _at_first(subject, variable)) for edge in subject.graph.entries]
 
     def follow(edge: Edge, known: bool) -> list[bool]:
         return [after(edge.effect, variable, known)]
@@ -81,7 +81,7 @@ def after(effect: Exit, variable: str, known: bool) -> bool:
     """Whether a variable is surely set after an exit, when it was or was not before."""
     if _sets(effect, variable):
         return True
-    return known and not (effect.clears and variable.startswith(effect.clears))
+    return known and not (variable.startswith(effect.clears))
 
 
 def _sets(effect: Exit, variable: str) -> bool:
@@ -91,8 +91,9 @@ def _sets(effect: Exit, variable: str) -> bool:
     return variable in given
 
 
-def _at_first(variable: str) -> bool:
-    return variable in CALL_VARIABLES or variable == "call."
+def _at_first(subject: Subject, variable: str) -> bool:
+    known = subject.graph.context.at_first
+    return any(name.startswith(variable) for name in known) if variable.endswith(".") else variable in known
 
 
 def _after_trouble(subject: Subject, step: str) -> bool:

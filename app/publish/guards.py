@@ -86,7 +86,7 @@ class Guards:
                 known = reduce(frozenset.union, (t.true if kind == "and" else t.false for t in others), certain)
                 found |= self._needed(part, known)
             return found - certain
-        if _PRESENT.fullmatch(text.strip()):
+        if _PRESENT.fullmatch(parts[0]):
             return NOTHING
         return mentioned(text) - certain
 
@@ -103,7 +103,7 @@ class Guards:
                 return _Truth(reduce(frozenset.union, every_true), reduce(frozenset.intersection, every_false))
             return _Truth(reduce(frozenset.intersection, every_true), reduce(frozenset.union, every_false))
         if kind == "atom":
-            atom = text.strip()
+            atom = parts[0]
             if found := _FOUND.fullmatch(atom):
                 return _Truth(self.records.get(found[1], NOTHING))
             if present := _PRESENT.fullmatch(atom):

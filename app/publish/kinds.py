@@ -67,9 +67,9 @@ def _after_forgetting(reads: Iterable[Read], into: str) -> tuple[Read, ...]:
     """A lookup forgets the record it looks for before it reads anything: nothing of that record can have a value but `found`."""
     own = (f"{into}.found", f"{into}.")
     return tuple(
-        replace(read, forgotten=True) if read.must and read.variable.startswith(f"{into}.") and read.variable not in own else read
+        replace(read, forgotten=True) if read.must and read.variable.startswith(f"{into}.") else read
         for read in reads
-        if read.variable != own[0]
+        if read.variable not in own
     )
 
 

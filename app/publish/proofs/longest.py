@@ -1,7 +1,8 @@
 """The longest time until a caller is in line for a person or has heard a goodbye.
 
 It is the longest path from the arrival: every prompt played as long as it may take, every answer at the end of its budget, every try
-used up. The wait in a queue is not in it; a queue that has nobody is passed through. Of a way round each step counts once.
+used up. The wait in a queue is not in it; a queue that has nobody is passed through. Ways round are not taken: each round needs
+somebody to want it.
 """
 
 from __future__ import annotations
@@ -9,33 +10,33 @@ from __future__ import annotations
 from app.publish.paths import Edge, Path
 from app.publish.proofs.findings import Longest, Subject
 
+Best = tuple[float, tuple[Edge, ...]]
+
 
 def longest(subject: Subject) -> Longest:
-    """The time and the path; no time where something has no bound."""
+    """The time and the path; no time where something has no bound, or no path ends."""
     graph = subject.graph
     if graph.components(lambda edge: not edge.effect.act):
         return Longest(None, "")
-    best: dict[str, tuple[float, tuple[Edge, ...]]] = {}
+    best: dict[str, Best | None] = {}
     backward = _backward(subject)
-    start = graph.arrival
-    for name in reversed(_order(subject, start.to, backward)):
-        meaning = graph.meanings[name]
-        seconds = 0.0
-        rest: tuple[Edge, ...] = ()
+    for name in reversed(_order(subject, graph.arrival.to, backward)):
+        ends = not graph.edges[name] or any(edge.effect.person for edge in graph.edges[name])
+        rest: Best | None = (0.0, ()) if ends else None
         for edge in graph.edges[name]:
-            if (edge.step, edge.exit) in backward or _waited(subject, edge):
+            after = best.get(edge.to)
+            if after is None or (edge.step, edge.exit) in backward or _waited(subject, edge):
                 continue
-            after, tail = best[edge.to]
-            if not rest or after > seconds:
-                seconds, rest = after, (edge, *tail)
-        best[name] = (meaning.seconds + seconds, rest)
-    seconds, edges = best[start.to]
-    return Longest(round(seconds, 1), str(Path((start, *edges))))
+            if rest is None or after[0] > rest[0] or not rest[1]:
+                rest = (after[0], (edge, *after[1]))
+        best[name] = (graph.meanings[name].seconds + rest[0], rest[1]) if rest else None
+    found = best[graph.arrival.to]
+    return Longest(round(found[0], 1), str(Path((graph.arrival, *found[1])))) if found else Longest(None, "")
 
 
 def _waited(subject: Subject, edge: Edge) -> bool:
-    """Whether an exit comes after the wait for a person, which is where the time ends."""
-    return subject.graph.meanings[edge.step].wait == "person" and edge.effect.act == "person"
+    """Whether an exit comes after the wait for a person, or after one, which is where the time ends."""
+    return edge.effect.person or (subject.graph.meanings[edge.step].wait == "person" and edge.effect.act == "person")
 
 
 def _backward(subject: Subject) -> set[tuple[str, str]]:

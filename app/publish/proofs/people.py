@@ -19,7 +19,7 @@ def forsaken(subject: Subject) -> Iterator[Finding]:
     """Failures after which a call is hung up without a person and without a word."""
     graph = subject.graph
     causes = [
-        (edge, f"after {edge.exit} of {meaning.fails_of or name} a call can be hung up with no person and no goodbye")
+        (edge, f"when {meaning.fails_of or name} ends in {edge.exit}, a call can be hung up with no person and no goodbye")
         for name, meaning in graph.meanings.items()
         for edge in graph.edges[name]
         if edge.exit in meaning.failures
@@ -75,9 +75,7 @@ def _prompts(subject: Subject) -> Iterator[Finding]:
     """Keys are waited for after a prompt that has no sound."""
     for name, meaning in subject.graph.meanings.items():
         for key in meaning.empty:
-            what = (
-                "the caller may hear nothing of this prompt, and then keys are waited for in silence; it needs words that are always there"
-            )
+            what = "this prompt may have no sound, and then keys are waited for in silence; it needs words that are always there"
             yield subject.finding("silent", ("steps", name, key), what, subject.graph.path_to(name))
 
 

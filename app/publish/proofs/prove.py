@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from app.core.acd import AgentDef, QueueDef
-from app.core.center import Book
 from app.core.flow.compiled import Compiled
 from app.publish.meaning import Asked, Context
 from app.publish.paths import Graph
@@ -32,8 +31,3 @@ def prove(
     findings = [finding for proof in PROOFS for finding in proof(subject)]
     findings.sort(key=lambda finding: finding.line)
     return Report(flow.program.flow, str(path), tuple(findings), longest(subject), tuple(allowed(subject)))
-
-
-def prove_project(flows: Mapping[Path, Compiled], book: Book, actions: Mapping[str, Asked]) -> list[Report]:
-    """The report of each flow file."""
-    return [prove(path, flow, book.queues, book.agents, actions) for path, flow in flows.items()]

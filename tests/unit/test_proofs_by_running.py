@@ -1,0 +1,149 @@
+"""The proof that variables are set, against all runs of small flows by the interpreter itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core import events as ev
+from app.core import facts
+from app.core.call import Call
+from app.core.center import call_variables
+from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.program import Program
+from app.core.flow.texts import BadText
+from app.publish.meaning import Context
+from app.publish.paths import Graph
+from app.publish.proofs.findings import Subject
+from app.publish.proofs.variables import unset
+from app.yamlfile import Document
+
+OUTPUTS = {"x.get": {"count": "int", "name": "string"}, "x.do": {"number": "string"}}
+TEXTS = [
+    "words",
+    "{{ a.name }}",
+    "{{ b.number }}",
+    "{{ vars.k }}{{ vars.v }}",
+    "{{ a.name | default('') }}",
+    "{{ vars.k | default('') }}",
+    "{% if a.found %}{{ a.name }}{% endif %}",
+]
+CONDITIONS = {
+    "found": "a.found",
+    "named": "a.found && a.name == 'n'",
+    "name": "a.name == 'n'",
+    "keyed": "vars.k == '1'",
+    "wrote": "has(ivr.x) && ivr.x == ''",
+}
+EXITS = {
+    "say": ["done"],
+    "lookup": ["found", "none", "many", "failed"],
+    "action": ["done", "failed"],
+    "collect": ["match", "no_match", "no_input"],
+    "set": ["done"],
+    "email": ["sent", "failed"],
+    "switch": ["otherwise", "failed"],
+}
+
+
+def described(draw: Any, kind: str, later: st.SearchStrategy[str]) -> dict[str, Any]:
+    """A step of a kind, without its exits."""
+    texts, prompts = st.sampled_from(TEXTS), st.sampled_from([f"p{i}" for i in range(len(TEXTS))])
+    conditions = st.lists(st.sampled_from([*CONDITIONS]), min_size=1, unique=True)
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "say": lambda: {"prompt": draw(prompts)},
+        "lookup": lambda: {"into": "a", "action": "x.get", "with": {"p": draw(texts)}},
+        "action": lambda: {"into": "b", "action": "x.do", "with": {"p": draw(texts)}},
+        "collect": lambda: {"into": "k", "prompt": "p0", "retry_no_match": "p0", "retry_no_input": "p0", "length": 1, "tries": 1},
+        "set": lambda: {"values": {"v": draw(texts)}},
+        "email": lambda: {"to": "a@b.c", "subject": "s", "body": draw(texts)},
+        "switch": lambda: {"cases": {c: draw(later) for c in draw(conditions)}},
+    }
+    return made[kind]()
+
+
+@st.composite
+def programs(draw: Any, kinds: tuple[str, ...]) -> Compiled:
+    """A small flow without ways round; its last step is the end."""
+    count = draw(st.integers(1, 5))
+    steps: dict[str, Any] = {"away": {"do": "release"}, "end": {"do": "hangup"}}
+    for i in range(count):
+        later = st.sampled_from([*(f"s{j}" for j in range(i + 1, count)), "end"])
+        kind = draw(st.sampled_from(kinds))
+        more = described(draw, kind, later)
+        steps[f"s{i}"] = {"do": kind, **more, "exits": {exit_: draw(later) for exit_ in EXITS[kind]}}
+    # every name is one that some step sets, wherever that step is
+    unused = {"done": "end", "failed": "end"}
+    steps["u1"] = {"do": "lookup", "into": "a", "action": "x.get", "with": {}, "exits": {**dict.fromkeys(EXITS["lookup"], "end")}}
+    steps["u2"] = {"do": "action", "into": "b", "action": "x.do", "with": {}, "exits": unused}
+    steps["u3"] = {"do": "set", "values": {"k": "1", "v": "1"}, "exits": {"done": "end"}}
+    data = {
+        "flow": "drawn",
+        "start": "s0",
+        "on_error": "away",
+        "prompts": {f"p{i}": text for i, text in enumerate(TEXTS)},
+        "conditions": CONDITIONS,
+        "steps": steps,
+        "outputs": OUTPUTS,
+    }
+    return compile_program(Program.model_validate(data), {})
+
+
+def answers(call: Call) -> list[ev.Event]:
+    """What may happen next to a call whose flow waits."""
+    do = call.flow.program.steps[call.step].do
+    assert call.wait is not None
+    if ev.PlaybackEnded in call.wait.kinds:
+        return [ev.PlaybackEnded(call.id, call.playing)]
+    if do == "lookup":
+        counts = [{"count": 1, "name": "n"}, {"count": 0, "name": ""}, {"count": 2, "name": ""}]
+        return [*(ev.ActionSucceeded(call.id, call.asked, values) for values in counts), ev.ActionFailed(call.id, call.asked, "timeout")]
+    if do == "action":
+        return [ev.ActionSucceeded(call.id, call.asked, {"number": "1"}), ev.ActionFailed(call.id, call.asked, "timeout")]
+    if do == "email":
+        return [ev.MailSent(call.id, call.asked), ev.MailFailed(call.id, call.asked, "refused")]
+    assert do == "collect"
+    return [ev.DigitPressed(call.id, "1"), ev.DigitPressed(call.id, "*"), ev.TimerFired(call.id, f"wait {call.waits}")]
+
+
+def runs(flow: Compiled) -> Iterator[bool]:
+    """Every run of a flow by the interpreter: whether it met a variable without a value."""
+    open_: list[list[int]] = [[]]
+    while open_:
+        choices = open_.pop()
+        call = Call("c", "channel", flow, ani="+4930123")
+        call.vars.update(call_variables(call, False))
+        try:
+            out = call.begin(0.0)
+            for choice in choices:
+                out += call.feed(answers(call)[choice], 0.0)
+        except BadText:
+            yield True
+            continue
+        if any(isinstance(thing, facts.Noticed) for thing in out):
+            yield True
+        elif call.leaving:
+            yield False
+        else:
+            open_ += [[*choices, i] for i in range(len(answers(call)))]
+
+
+def proven_set(flow: Compiled) -> bool:
+    return not any(unset(Subject(Graph(Context(flow, {})), Path("drawn.yaml"), Document(""), {}, {})))
+
+
+@settings(max_examples=150, deadline=None)
+@given(programs(("say", "lookup", "action", "collect", "set", "email")))
+def test_variables_are_proven_set_exactly_when_no_run_meets_one_that_is_not(flow: Compiled) -> None:
+    assert proven_set(flow) == (not any(runs(flow)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(programs(("say", "lookup", "action", "set", "switch", "switch")))
+def test_with_conditions_no_run_of_a_proven_flow_meets_a_variable_that_is_not_set(flow: Compiled) -> None:
+    if proven_set(flow):
+        assert not any(runs(flow))

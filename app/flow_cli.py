@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from app.actions.files import ActionFileError
+from app.core.flow.words import unknown
 from app.settings import DEMO
 
 if TYPE_CHECKING:
     from app.proving import Proven
+    from app.publish.meaning import Context
     from app.publish.proofs import Report
 
 flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, the schema for editors.")
 out = Console(highlight=False)
 
+Kind = Literal["flow", "centre", "actions"]
 Project = Annotated[Path | None, typer.Option(help="the folder of flows, actions, queues and agents; that of the files unless given")]
 
 
@@ -42,6 +46,53 @@ def check(
         for report in proven.reports:
             _show_times(report, verbose)
     raise typer.Exit(0 if proven.right else 1)
+
+
+@flow.command("show")
+def show(
+    flow_: Annotated[str, typer.Argument(metavar="FLOW", help="a flow's name, or its file")],
+    project: Project = None,
+    svg: Annotated[Path | None, typer.Option(help="draw it into this file")] = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="as Mermaid, for pages that draw it")] = False,
+) -> None:
+    """Show a flow: as text, as Mermaid, or drawn into an SVG file."""
+    from app.publish import drawing, sketch
+
+    context = _context(flow_, project)
+    if svg is not None:
+        svg.write_text(drawing.svg(context), encoding="utf-8")
+        out.print(f"{context.program.flow} is drawn in {svg}", markup=False, soft_wrap=True)
+    else:
+        print(sketch.mermaid(context) if mermaid else sketch.outline(context), end="")
+
+
+@flow.command("schema")
+def schema(of: Annotated[Kind, typer.Option(help="which files")] = "flow") -> None:
+    """Print the JSON Schema of flow files, of action files, or of centre.yaml, for editors that check as you type."""
+    from app.actions.files import Connector, Method
+    from app.publish.schema import centre_schema, file_of_methods, flow_schema
+
+    made = file_of_methods(Connector, Method) if of == "actions" else flow_schema() if of == "flow" else centre_schema()
+    print(json.dumps(made, indent=1))
+
+
+def _context(name: str, project: Path | None) -> Context:
+    """The flow of this name or file; ends the program where there is none, or where it is not right."""
+    from app.proving import read_flows
+    from app.publish.centre import ProjectError
+
+    file = Path(name)
+    is_file = file.suffix in (".yaml", ".yml") and file.is_file()
+    try:
+        flows = read_flows(_project(project, [file] if is_file else None), [file] if is_file else ())
+    except (ProjectError, ActionFileError) as error:
+        out.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    found = next((context for context in flows if is_file or context.program.flow == name), None)
+    if found is None:
+        out.print(unknown("flow", name, (context.program.flow for context in flows)), markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+    return found
 
 
 def show_proven(proven: Proven) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.publish.centre import ProjectError, agent_defs, load_book, load_centre, load_flow, queue_defs
-from app.publish.meaning import Asked
+from app.publish.meaning import Asked, Context
 from app.publish.proofs import Report, prove
 
 HARMLESS = ("GET", "HEAD")
@@ -51,6 +51,16 @@ def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
         except ProjectError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     return Proven(tuple(problems), tuple(reports))
+
+
+def read_flows(project: Path, paths: Iterable[Path] = ()) -> list[Context]:
+    """The flows of a project, or only those of `paths`, ready to be looked at; raises `ProjectError` or `ActionFileError`."""
+    definitions = load_actions(project / "actions")
+    outputs = {name: definition.outputs for name, definition in definitions.items()}
+    queues = queue_defs(load_centre(project))
+    asked = {name: told(definition) for name, definition in definitions.items()}
+    files = list(paths) or sorted((project / "flows").glob("*.yaml"))
+    return [Context(load_flow(path, outputs, queues), asked) for path in files]
 
 
 def told(definition: ActionDef) -> Asked:

@@ -137,13 +137,13 @@ def mermaid(context: Context) -> str:
     for name, box in boxes.items():
         words = "<br/>".join(_mermaid_text(part) for part in (box.name, box.does) if part)
         shape = {"end": ("([", "])"), "entry": ("((", "))"), "choice": ("{{", "}}")}.get(box.group, ("[", "]"))
-        lines.append(f'    {ids[name]}{shape[0]}"{words}"{shape[1]}:::{box.group}')
+        lines.append(f'    {ids[name]}{shape[0]}"{words}"{shape[1]}:::is_{box.group}')
     for arrow in arrows:
         line = "-.->" if arrow.failure else "-->"
         label = f'|"{_mermaid_text(arrow.label)}"|' if arrow.label else ""
         lines.append(f"    {ids[arrow.source]} {line}{label} {ids[arrow.target]}")
     for group, (fill, stroke) in FILL.items():
-        lines.append(f"    classDef {group} fill:{fill},stroke:{stroke},color:{'#fff' if group == 'end' else '#0f172a'}")
+        lines.append(f"    classDef is_{group} fill:{fill},stroke:{stroke},color:{'#fff' if group == 'end' else '#0f172a'}")
     return "\n".join(lines) + "\n"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.publish.centre import ProjectError, agent_defs, load_book, load_centre, load_flow, queue_defs
 from app.publish.meaning import Asked, Context
 from app.publish.proofs import Report, prove
+from app.yamlfile import read_yaml
 
 HARMLESS = ("GET", "HEAD")
 
@@ -47,7 +49,7 @@ def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
     reports: list[Report] = []
     for path in chosen or sorted((project / "flows").glob("*.yaml")):
         try:
-            reports.append(prove(path, load_flow(path, outputs, queues), queues, agents, asked))
+            reports.append(prove(path, read_yaml(path), load_flow(path, outputs, queues), queues, agents, asked))
         except ProjectError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     return Proven(tuple(problems), tuple(reports))
@@ -65,17 +67,10 @@ def read_flows(project: Path, paths: Iterable[Path] = ()) -> list[Context]:
 
 def told(definition: ActionDef) -> Asked:
     """An action in the words of the proofs."""
-    run = definition.run
-    return Asked(_writes(definition), run.idempotency != "none", frozenset(run.sensitive))
-
-
-def _writes(definition: ActionDef) -> bool:
-    """Whether a method may change something: by its HTTP method, or by its query where one dialect only ever posts."""
-    request = definition.request
-    query = str(getattr(request, "query", "") or "") if getattr(request, "kind", "rest") == "graphql" else ""
-    if query:
-        return not query.lstrip().startswith(("query", "{"))
-    return getattr(request, "method", "POST") not in HARMLESS
+    run: Any = definition.run
+    once = getattr(run, "once", None) or run.idempotency
+    reads = getattr(definition, "reads", None)
+    return Asked(definition.request.method not in HARMLESS if reads is None else not reads, once != "none", frozenset(run.sensitive))
 
 
 def as_dict(report: Report) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ NOTHING: Names = frozenset()
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _DOTTED = re.compile(r"\b[a-z_][A-Za-z0-9_]*(?:\s*\.\s*[a-z_][A-Za-z0-9_]*)+\b(?!\s*\()|\bivr\s*\[\s*['\"](\w+)['\"]\s*\]")
 _FOUND = re.compile(r"([a-z_]\w*)\.(?:found(?:\s*==\s*true)?|count\s*==\s*1)")
-_PRESENT = re.compile(r"has\(\s*ivr\.(\w+)\s*\)|['\"](\w+)['\"]\s+in\s+ivr")
+_PRESENT = re.compile(r"has\(\s*([a-z_]\w*\.\w+)\s*\)|['\"](\w+)['\"]\s+in\s+ivr")
 _ENV = ImmutableSandboxedEnvironment()
 
 
@@ -107,7 +107,7 @@ class Guards:
             if found := _FOUND.fullmatch(atom):
                 return _Truth(self.records.get(found[1], NOTHING))
             if present := _PRESENT.fullmatch(atom):
-                return _Truth(frozenset({f"ivr.{present[1] or present[2]}"}))
+                return _Truth(frozenset({present[1] or f"ivr.{present[2]}"}))
         return _Truth()
 
     # ---- texts ---------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def mentioned(text: str) -> Names:
     indexed = {f"ivr.{match[1]}" for match in _DOTTED.finditer(text) if match[1]}
     bare = _STRING.sub("''", text)
     dotted = {".".join(re.sub(r"\s", "", match[0]).split(".")[:2]) for match in _DOTTED.finditer(bare) if not match[1]}
-    present = {f"ivr.{match[1] or match[2]}" for match in _PRESENT.finditer(text)}
+    present = {match[1] or f"ivr.{match[2]}" for match in _PRESENT.finditer(text)}
     return frozenset(indexed | dotted | present)
 
 

@@ -111,15 +111,14 @@ def _collect(context: Context, name: str, node: Any) -> Meaning:
 def _menu(context: Context, name: str, node: Any) -> Meaning:
     exits = context.exits(name, node, no_match={"act": "caller"})
     reads = list(context.spoken(name, node, "prompt", "retry_no_match", "retry_no_input"))
-    offered, always = 0.0, False
+    offered = 0.0
     for key, choice in node.choices.items():
         where: Place = ("steps", name, "choices", key)
-        prompt, when = getattr(choice, "prompt", None), getattr(choice, "when", None)
         exits[f"key {key}"] = Exit(target(choice), where, act="caller")
-        reads += context.condition(when, where)
+        reads += context.condition(getattr(choice, "when", None), where)
         reads += [replace(read, where=where) for read in context.spoken(name, choice, "prompt")]
-        offered += context.longest(prompt)
-        always = always or (when is None and bool(prompt) and context.sure(prompt))
+        offered += context.longest(getattr(choice, "prompt", None))
+    always = _always_offered(context, node)
     return Meaning(
         reads=tuple(reads),
         exits=exits,
@@ -127,6 +126,14 @@ def _menu(context: Context, name: str, node: Any) -> Meaning:
         seconds=_tries(context, node, node.first_key) + node.tries * offered,
         says=always or context.sure(node.prompt),
         empty=() if always else _empty_prompts(context, node),
+    )
+
+
+def _always_offered(context: Context, node: Any) -> bool:
+    """Whether some choice that is open is heard by its own prompt, whoever the caller is: one that has no condition, or any of them."""
+    heard = [bool(getattr(choice, "prompt", None)) and context.sure(choice.prompt) for choice in node.choices.values()]
+    return all(heard) or any(
+        heard_ and getattr(choice, "when", None) is None for heard_, choice in zip(heard, node.choices.values(), strict=True)
     )
 
 
@@ -233,8 +240,8 @@ def _gather(context: Context, name: str, node: Any) -> Meaning:
     for into, ask in node.ask.items():
         for key, text in ask.parameters.items():
             reads += context.text(text, ("steps", name, "ask", into, "with", key), "parameter")
-        if "count" not in context.program.outputs.get(ask.action, {}):
-            answered |= context.outputs(ask.action, into)
+        outputs = context.outputs(ask.action, into)
+        answered |= {f"{into}.count"} if f"{into}.count" in outputs else outputs
         secret |= context.secret(ask.action, into)
     told = frozenset(f"{into}.found" for into in node.ask)
     every = {"clears": tuple(f"{into}." for into in node.ask), "sets": told, "taints": frozenset(secret)}
@@ -256,13 +263,17 @@ def _language(context: Context, name: str, node: Any) -> Meaning:
     return Meaning(reads=context.text(node.to, ("steps", name, "to"), "value"), exits=context.exits(name, node), answers=False)
 
 
+TO_KEEP = 15.0
+"""Seconds in which a recording that has ended is told of and kept, at the latest."""
+
+
 def _record(context: Context, name: str, node: Any) -> Meaning:
     recorded = {"sets": frozenset({f"vars.{node.into}"}), "act": "caller"}
     return Meaning(
         reads=context.spoken(name, node, "prompt"),
         exits=context.exits(name, node, recorded=recorded),
         wait="caller",
-        seconds=context.longest(node.prompt) + node.seconds,
+        seconds=context.longest(node.prompt) + node.seconds + TO_KEEP,
         says=bool(node.prompt) and context.sure(node.prompt),
         failures=("failed",),
         fails_of="the recording",
@@ -278,7 +289,7 @@ def _voicemail(context: Context, name: str, node: Any) -> Meaning:
         reads=(*reads, *context.spoken(name, node, "prompt", "review", "mask")),
         exits=context.exits(name, node, left={"act": "caller", "person": True}),
         wait="caller",
-        seconds=takes * (context.longest(node.prompt) + context.longest(node.review) + 2 * node.seconds) + node.budget,
+        seconds=context.longest(node.prompt) + takes * (node.seconds + TO_KEEP + context.longest(node.review)) + node.budget,
         says=context.sure(node.prompt),
         failures=("nothing", "failed"),
         fails_of="the voicemail",

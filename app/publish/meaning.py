@@ -21,6 +21,8 @@ Act = Literal["", "caller", "person"]
 VALUE_LENGTH = 40
 """Characters that a value is counted as where the longest time to speak a text is told."""
 _VALUE = re.compile(r"\{\{.*?\}\}")
+_KIND = re.compile(r"^(digits|characters|number|date|time|money|recording):")
+"""What stands before a value that is spoken in a way of its own."""
 _TAG = re.compile(r"\{%.*?%\}")
 
 
@@ -103,13 +105,18 @@ class Context:
 
     @cached_property
     def guards(self) -> Guards:
-        return Guards(_records(self.program.steps.values(), self.program.outputs))
+        return Guards(_records(self.program.steps.values(), self.automated, self.program.outputs))
 
     @cached_property
     def at_first(self) -> Names:
         """The variables that every call has from its beginning."""
-        answers = (getattr(automation, "into", None) for automation in getattr(self.program, "automations", ()))
-        return frozenset(CALL_VARIABLES) | {f"{into}.answered" for into in answers if into}
+        return frozenset(CALL_VARIABLES) | {f"{into}.{key}" for into in self.automated for key in ("found", "answered")}
+
+    @cached_property
+    def automated(self) -> dict[str, str]:
+        """The action that fills a name beside the steps, by the name."""
+        automations: Iterable[Any] = getattr(self.program, "automations", ())
+        return {automation.into: automation.action for automation in automations if automation.into}
 
     # ---- prompts -------------------------------------------------------------------------------------------------------
 
@@ -130,7 +137,7 @@ class Context:
     def sure(self, prompt: str | None) -> bool:
         """Whether a prompt has something to be heard whatever the values are, in every language."""
         versions = self.versions(prompt)
-        return all(any(_TAG.sub("", _VALUE.sub("", phrase)).strip() for phrase in phrases) for phrases in versions)
+        return all(any(_TAG.sub("", _VALUE.sub("", _KIND.sub("", phrase))).strip() for phrase in phrases) for phrases in versions)
 
     # ---- reads ---------------------------------------------------------------------------------------------------------
 
@@ -175,7 +182,8 @@ class Context:
 
     def secret(self, action: str, into: str) -> Names:
         asked = self.actions.get(action)
-        return frozenset(f"{into}.{output}" for output in asked.sensitive) if asked else NOTHING
+        known = self.program.outputs.get(action, {})
+        return frozenset(f"{into}.{output}" for output in asked.sensitive if output in known) if asked else NOTHING
 
 
 def _measured(phrases: tuple[str, ...]) -> tuple[str, ...]:
@@ -184,10 +192,10 @@ def _measured(phrases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(phrase for phrase in filled if phrase.strip())
 
 
-def _records(steps: Iterable[Any], outputs: Mapping[str, Mapping[str, str]]) -> dict[str, Names]:
+def _records(steps: Iterable[Any], automated: Mapping[str, str], outputs: Mapping[str, Mapping[str, str]]) -> dict[str, Names]:
     """For each name that only lookups fill: what is set whenever `<name>.found` is true."""
     found: dict[str, Names] = {}
-    asked: list[tuple[str, str]] = []
+    asked = list(automated.items())
     others: set[str] = set()
     for node in steps:
         if node.do == "lookup":

@@ -32,9 +32,13 @@ def flow_schema() -> dict[str, Any]:
     if "Choice" in parts:
         choices = parts["Menu"]["properties"]["choices"]
         choices["patternProperties"] = {key: {"anyOf": [{"type": "string"}, value]} for key, value in choices["patternProperties"].items()}
+    if "Subflow" in parts:
+        inner = {"start": TEXT, "exits": {"type": "array", "items": TEXT}, "steps": schema["properties"]["steps"]}
+        subflow = {"type": "object", "properties": inner, "required": list(inner), "additionalProperties": False}
+        schema["properties"]["subflows"] = {"type": "object", "additionalProperties": subflow}
     for name, part in parts.items():
         kind = getattr(program, name, None)
-        if isinstance(kind, type) and issubclass(kind, Step):
+        if isinstance(kind, type) and issubclass(kind, Step) and name != "Subflow":
             _with_exits(part, kind)
     return schema
 

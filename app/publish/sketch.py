@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
+from app.publish.graph import ARRIVAL, RETURN, TROUBLE, Edge, Graph
 from app.publish.meaning import Context
-from app.publish.paths import ARRIVAL, RETURN, TROUBLE, Edge, Graph
 
 Group = Literal["speech", "system", "choice", "person", "end", "entry", "lost"]
 GROUPS: dict[str, Group] = {

@@ -99,7 +99,7 @@ def test_names_from_a_file_cannot_break_the_picture() -> None:
         context.flow.program = kept
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 9).flatmap(
         lambda n: st.tuples(

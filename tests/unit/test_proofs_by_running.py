@@ -16,8 +16,8 @@ from app.core.center import call_variables
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.texts import BadText
+from app.publish.graph import Graph
 from app.publish.meaning import Context
-from app.publish.paths import Graph
 from app.publish.proofs.findings import Subject
 from app.publish.proofs.variables import unset
 from app.yamlfile import Document
@@ -136,13 +136,13 @@ def proven_set(flow: Compiled) -> bool:
     return not any(unset(Subject(Graph(Context(flow, {})), Path("drawn.yaml"), Document(""), {}, {})))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(programs(("say", "lookup", "action", "collect", "set", "email")))
 def test_variables_are_proven_set_exactly_when_no_run_meets_one_that_is_not(flow: Compiled) -> None:
     assert proven_set(flow) == (not any(runs(flow)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(programs(("say", "lookup", "action", "set", "switch", "switch")))
 def test_with_conditions_no_run_of_a_proven_flow_meets_a_variable_that_is_not_set(flow: Compiled) -> None:
     if proven_set(flow):

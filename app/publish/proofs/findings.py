@@ -8,7 +8,7 @@ from pathlib import Path as File
 from typing import Literal
 
 from app.core.acd import AgentDef, QueueDef
-from app.publish.paths import Graph, Path
+from app.publish.graph import Graph, Path
 from app.yamlfile import Document, Place
 
 Level = Literal["error", "warning"]

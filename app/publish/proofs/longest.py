@@ -7,7 +7,7 @@ somebody to want it.
 
 from __future__ import annotations
 
-from app.publish.paths import Edge, Path
+from app.publish.graph import Edge, Path
 from app.publish.proofs.findings import Longest, Subject
 
 Best = tuple[float, tuple[Edge, ...]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.publish.paths import Edge
+from app.publish.graph import Edge
 from app.publish.proofs.findings import Finding, Loop, Subject
 
 WHY = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.publish.paths import Edge, Path, search
+from app.publish.graph import Edge, Path, search
 from app.publish.proofs.findings import Finding, Subject
 
 PATIENCE = 1.5

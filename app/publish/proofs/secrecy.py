@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.publish.graph import Edge, Path, search
 from app.publish.meaning import Exit, Use
-from app.publish.paths import Edge, Path, search
 from app.publish.proofs.findings import Finding, Subject
 
 SINKS: dict[Use, str] = {
@@ -25,7 +25,7 @@ SINKS: dict[Use, str] = {
 def leaked(subject: Subject) -> Iterator[Finding]:
     """Reads of sensitive values where they must not be read."""
     graph = subject.graph
-    sources = sorted({(edge.step, edge.exit, v) for edge in graph.all_edges() for v in edge.effect.taints})
+    sources = [(edge, variable) for edge in (graph.arrival, *graph.all_edges()) for variable in sorted(edge.effect.taints)]
     if not sources:
         return
     told: set[tuple[object, str]] = set()
@@ -33,8 +33,8 @@ def leaked(subject: Subject) -> Iterator[Finding]:
         for read in meaning.reads:
             if read.use not in SINKS or (read.where, read.variable) in told:
                 continue
-            for step, exit_, variable in sources:
-                flow = _flow(subject, step, exit_, variable, name, read.variable)
+            for source, variable in sources:
+                flow = _flow(subject, source, variable, name, read.variable)
                 if flow is None:
                     continue
                 told.add((read.where, read.variable))
@@ -47,14 +47,14 @@ def leaked(subject: Subject) -> Iterator[Finding]:
                 break
 
 
-def _flow(subject: Subject, source: str, exit_: str, variable: str, sink: str, read: str) -> Path | None:
+def _flow(subject: Subject, source: Edge, variable: str, sink: str, read: str) -> Path | None:
     """The shortest path on which what `variable` got at the source is in `read` when the sink is entered.
 
     Where there is none, one on which an error takes the call, with all it holds, from some step to the flow's error step.
     """
     graph = subject.graph
-    way = graph.path_to(source)
-    starts = [(edge, variable) for edge in graph.edges[source] if edge.exit == exit_]
+    way = graph.path_to(source.step) or Path(())
+    starts = [(source, variable)]
     for anywhere in ((), (Edge("", "an error", graph.trouble.effect),)):
         path = search(
             graph,
@@ -63,7 +63,7 @@ def _flow(subject: Subject, source: str, exit_: str, variable: str, sink: str, r
             lambda name, held: name == sink and held == read,
             anywhere,
         )
-        if path and way:
+        if path and (way.edges or source is graph.arrival):
             return Path((*way.edges, *path.edges))
     return None
 

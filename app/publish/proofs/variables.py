@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.publish.graph import Edge, Path, search
 from app.publish.meaning import Exit, Read
-from app.publish.paths import Edge, Path, search
 from app.publish.proofs.findings import Finding, Subject
 
 HOW = {

@@ -62,7 +62,8 @@ class Graph:
             name: [Edge(name, exit_, effect) for exit_, effect in meaning.exits.items()] for name, meaning in self.meanings.items()
         }
         self._reach_a_person()
-        self.arrival = Edge(ARRIVAL, "", Exit(program.start, ("start",)))
+        brought = frozenset().union(*(context.secret(action, into) for into, action in context.automated.items()))
+        self.arrival = Edge(ARRIVAL, "", Exit(program.start, ("start",), taints=brought))
         self.entries = [self.arrival]
         if program.returns:
             self.entries.append(Edge(RETURN, "", Exit(program.returns, ("returns",))))
@@ -74,7 +75,7 @@ class Graph:
         if reach is None:
             return
         for name, node in self.program.steps.items():
-            if getattr(node, "reach_a_person", False):
+            if getattr(node, "reach_a_person", False) and name != reach.step:
                 begun = self.meanings[name].exits.get("failed", Exit("", ()))
                 effect = replace(begun, to=reach.step, where=("reach_a_person", "step"), act="caller")
                 self.edges[name].append(Edge(name, REACH, effect))

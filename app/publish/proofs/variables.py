@@ -42,8 +42,9 @@ def unset(subject: Subject) -> Iterator[Finding]:
 def _unset(subject: Subject, name: str, read: Read) -> Finding | None:
     how = HOW[read.use].format(variable=_shown(read.variable))
     if read.forgotten:
+        path = subject.graph.path_to(name)
         what = f"{how}, which this very step forgets before it asks anew"
-        return subject.finding("unset", read.where, what, subject.graph.path_to(name))
+        return subject.finding("unset", read.where, what, path) if path else None
     if read.must:
         path = without(subject, name, read.variable)
         return subject.finding("unset", read.where, f"{how}, which has no value on this path", path) if path else None

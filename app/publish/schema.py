@@ -24,11 +24,14 @@ def flow_schema() -> dict[str, Any]:
     schema = schema_of(Program, "A flow of Callwright")
     for key in NOT_WRITTEN:
         schema["properties"].pop(key, None)
-    prompts = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
+    phrases = [TEXT, {"type": "array", "items": TEXT}]
     parts = schema["$defs"]
     if "Prompt" in parts:
-        prompts["anyOf"].append({"type": "object", "additionalProperties": dict(prompts)})
-    schema["properties"]["prompts"] = {"type": "object", "additionalProperties": prompts}
+        phrases.append({"type": "object", "additionalProperties": {"anyOf": list(phrases)}})
+    if "Calendar" in parts:
+        for key in ("open", "special"):
+            parts["Calendar"]["properties"][key]["additionalProperties"] = {"anyOf": phrases[:2]}
+    schema["properties"]["prompts"] = {"type": "object", "additionalProperties": {"anyOf": phrases}}
     if "Choice" in parts:
         choices = parts["Menu"]["properties"]["choices"]
         choices["patternProperties"] = {key: {"anyOf": [{"type": "string"}, value]} for key, value in choices["patternProperties"].items()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
-from app.publish.graph import ARRIVAL, RETURN, TROUBLE, Edge, Graph
+from app.publish.graph import ARRIVAL, REACH, RETURN, TROUBLE, Edge, Graph
 from app.publish.meaning import Context
 
 Group = Literal["speech", "system", "choice", "person", "end", "entry", "lost"]
@@ -88,6 +88,10 @@ def sketch(context: Context) -> tuple[dict[str, Box], list[Arrow]]:
     for name, node in context.program.steps.items():
         group: Group = "lost" if name not in reachable else GROUPS.get(node.do, "choice")
         boxes[name] = Box(name, _does(node), _quote(context, node), group)
+    reach = getattr(context.program, "reach_a_person", None)
+    if reach is not None:
+        boxes[REACH] = Box(f"key {reach.key}", "from any step", "", "entry")
+        arrows.append(Arrow(REACH, reach.step, "", False))
     boxes[TROUBLE] = Box(_ENTRY[TROUBLE], "", "", "entry")
     arrows.append(Arrow(TROUBLE, graph.trouble.to, "", False))
     for name, edges in graph.edges.items():
@@ -102,7 +106,8 @@ def _joined(graph: Graph, name: str, edges: Iterable[Edge]) -> list[Arrow]:
     """One line for all exits to the same step."""
     by_target: dict[str, list[str]] = {}
     for edge in edges:
-        by_target.setdefault(edge.to, []).append(edge.exit)
+        if edge.exit != REACH:
+            by_target.setdefault(edge.to, []).append(edge.exit)
     bad = {"failed", *graph.meanings[name].failures}
     return [Arrow(name, to, _label(exits), all(exit_ in bad for exit_ in exits)) for to, exits in by_target.items()]
 

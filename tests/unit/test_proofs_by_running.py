@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core import commands, facts
 from app.core import events as ev
-from app.core import facts
 from app.core.call import Call
 from app.core.center import call_variables
 from app.core.flow.compiled import Compiled, compile_program
@@ -93,19 +93,20 @@ def programs(draw: Any, kinds: tuple[str, ...]) -> Compiled:
     return compile_program(Program.model_validate(data), {})
 
 
-def answers(call: Call) -> list[ev.Event]:
-    """What may happen next to a call whose flow waits."""
+def answers(call: Call, out: list[Any]) -> list[ev.Event]:
+    """What may happen next to a call whose flow waits, after all that came out of it."""
+    request = next((thing.request for thing in reversed(out) if isinstance(thing, commands.StartAction | commands.SendMail)), "")
     do = call.flow.program.steps[call.step].do
     assert call.wait is not None
     if ev.PlaybackEnded in call.wait.kinds:
         return [ev.PlaybackEnded(call.id, call.playing)]
     if do == "lookup":
         counts = [{"count": 1, "name": "n"}, {"count": 0, "name": ""}, {"count": 2, "name": ""}]
-        return [*(ev.ActionSucceeded(call.id, call.asked, values) for values in counts), ev.ActionFailed(call.id, call.asked, "timeout")]
+        return [*(ev.ActionSucceeded(call.id, request, values) for values in counts), ev.ActionFailed(call.id, request, "timeout")]
     if do == "action":
-        return [ev.ActionSucceeded(call.id, call.asked, {"number": "1"}), ev.ActionFailed(call.id, call.asked, "timeout")]
+        return [ev.ActionSucceeded(call.id, request, {"number": "1"}), ev.ActionFailed(call.id, request, "timeout")]
     if do == "email":
-        return [ev.MailSent(call.id, call.asked), ev.MailFailed(call.id, call.asked, "refused")]
+        return [ev.MailSent(call.id, request), ev.MailFailed(call.id, request, "refused")]
     assert do == "collect"
     return [ev.DigitPressed(call.id, "1"), ev.DigitPressed(call.id, "*"), ev.TimerFired(call.id, f"wait {call.waits}")]
 
@@ -120,7 +121,7 @@ def runs(flow: Compiled) -> Iterator[bool]:
         try:
             out = call.begin(0.0)
             for choice in choices:
-                out += call.feed(answers(call)[choice], 0.0)
+                out += call.feed(answers(call, out)[choice], 0.0)
         except BadText:
             yield True
             continue
@@ -129,7 +130,7 @@ def runs(flow: Compiled) -> Iterator[bool]:
         elif call.leaving:
             yield False
         else:
-            open_ += [[*choices, i] for i in range(len(answers(call)))]
+            open_ += [[*choices, i] for i in range(len(answers(call, out)))]
 
 
 def proven_set(flow: Compiled) -> bool:

@@ -34,6 +34,10 @@ def check(
 ) -> None:
     """Prove flows over all their paths; each mistake is shown with its line and a path on which it happens.
 
+    That every step can be come to; that nobody goes round for ever; that no variable is read before it is set; that what fails ends with
+    a person or a goodbye; that nobody waits in silence; that nothing takes effect twice; that some agent could serve each queue step; that
+    sensitive values decide, say and show nothing. And how long it takes, at the longest, to a person or a goodbye.
+
     Exit status 1 for mistakes, 0 when there is none; warnings do not count.
     """
     from app.proving import as_dict, prove_files

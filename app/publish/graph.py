@@ -7,14 +7,14 @@ goes to when something in its flow goes wrong. Everything is in the order of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from app.publish.kinds import meanings
 from app.publish.meaning import Context, Exit, Meaning
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Hashable)
 ARRIVAL, RETURN, TROUBLE = "arrival", "return from the fallback", "an error in the flow"
 REACH = "asks for a person"
 
@@ -157,41 +157,56 @@ def walk(graph: Graph, starts: Iterable[Edge], follow: Callable[[Edge], bool]) -
 
 
 def search(
-    graph: Graph,
-    starts: Iterable[tuple[Edge, S]],
-    follow: Callable[[Edge, S], Iterable[S]],
-    goal: Callable[[str, S], bool],
-    anywhere: Iterable[Edge] = (),
+    graph: Graph, starts: Iterable[tuple[Edge, S]], follow: Callable[[Edge, S], Iterable[S]], goal: Callable[[str, S], bool]
 ) -> Path | None:
-    """The shortest path to a step and a state that are the goal.
+    """The shortest path to a step and a state that are the goal. `follow` gives the states after an edge, none where it is not taken."""
+    explored = Explored(graph, starts, follow)
+    return next((explored.path(*key) for key in explored.reached if goal(*key)), None)
+
+
+class Explored(Generic[S]):
+    """Every step and state that can be come to, nearest first, each with the shortest path to it.
 
     `follow` gives the states after an edge, none where it is not taken; `anywhere` are edges that lead away from every step.
     """
-    parents: dict[tuple[str, S], tuple[Edge, tuple[str, S] | None]] = {}
-    queue: deque[tuple[str, S]] = deque()
-    for edge, state in starts:
+
+    def __init__(
+        self,
+        graph: Graph,
+        starts: Iterable[tuple[Edge, S]],
+        follow: Callable[[Edge, S], Iterable[S]],
+        anywhere: Iterable[Edge] = (),
+    ) -> None:
+        self.reached: dict[tuple[str, S], tuple[Edge, tuple[str, S] | None]] = {}
+        more = tuple(anywhere)
+        queue: deque[tuple[str, S]] = deque()
+        for edge, state in starts:
+            self._reach(graph, queue, edge, state, None)
+        while queue:
+            key = queue.popleft()
+            for edge in (*graph.edges[key[0]], *more):
+                for state in follow(edge, key[1]):
+                    self._reach(graph, queue, edge, state, key)
+
+    def _reach(self, graph: Graph, queue: deque[tuple[str, S]], edge: Edge, state: S, before: tuple[str, S] | None) -> None:
         key = (edge.to, state)
-        if key not in parents and edge.to in graph.edges:
-            parents[key] = (edge, None)
+        if key not in self.reached and edge.to in graph.edges:
+            self.reached[key] = (edge, before)
             queue.append(key)
-    while queue:
-        key = queue.popleft()
-        name, state = key
-        if goal(name, state):
-            return _traced(parents, key)
-        for edge in (*graph.edges[name], *anywhere):
-            for after in follow(edge, state):
-                following = (edge.to, after)
-                if following not in parents and edge.to in graph.edges:
-                    parents[following] = (edge, key)
-                    queue.append(following)
-    return None
 
+    def path(self, step: str, state: S) -> Path | None:
+        """The shortest path to a step in a state; None where no path leads there."""
+        return Path(tuple(edge for edge, _ in self._trace(step, state))) if (step, state) in self.reached else None
 
-def _traced(parents: dict[tuple[str, S], tuple[Edge, tuple[str, S] | None]], key: tuple[str, S]) -> Path:
-    edges: list[Edge] = []
-    at: tuple[str, S] | None = key
-    while at is not None:
-        edge, at = parents[at]
-        edges.append(edge)
-    return Path(tuple(reversed(edges)))
+    def origin(self, step: str, state: S) -> S:
+        """The state in which the shortest path to a step and a state begins."""
+        return self._trace(step, state)[0][1]
+
+    def _trace(self, step: str, state: S) -> list[tuple[Edge, S]]:
+        trace: list[tuple[Edge, S]] = []
+        at: tuple[str, S] | None = (step, state)
+        while at is not None:
+            edge, before = self.reached[at]
+            trace.append((edge, at[1]))
+            at = before
+        return trace[::-1]

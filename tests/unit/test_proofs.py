@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,24 @@ def test_the_command_fails_for_mistakes_and_not_for_warnings() -> None:
     assert unwise.exit_code == 0, unwise.output
     assert "no mistakes, 1 warning; longest time to a person or a goodbye: 55.3 s" in unwise.output
     assert "allowed way round: choose (key 1)" in unwise.output
+
+
+def test_programs_get_what_was_found_as_json() -> None:
+    done = CliRunner().invoke(app, ["flow", "check", "--json", "--project", str(WRONG)])
+    assert done.exit_code == 1
+    (flow,) = [flow for flow in json.loads(done.output)["flows"] if flow["flow"] == "unset-prompt"]
+    (finding,) = flow["findings"]
+    assert (finding["proof"], finding["level"], finding["line"]) == ("unset", "error", 13)
+    assert finding["path"] == "arrival -> look (none) -> hello"
+    assert flow["longest"]["seconds"] == 15.1
+
+
+def test_a_file_outside_of_a_project_is_told(tmp_path: Path) -> None:
+    lost = tmp_path / "lost.yaml"
+    lost.write_text("flow: lost\n")
+    done = CliRunner().invoke(app, ["flow", "check", str(lost)])
+    assert done.exit_code == 2
+    assert "in no project's folder" in done.output
 
 
 def test_the_project_check_fails_where_a_proof_does() -> None:

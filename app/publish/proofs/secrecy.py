@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.publish.graph import Edge, Path, search
+from app.publish.graph import Edge, Explored, Path
 from app.publish.meaning import Exit, Use
 from app.publish.proofs.findings import Finding, Subject
 
@@ -23,49 +23,37 @@ SINKS: dict[Use, str] = {
 
 
 def leaked(subject: Subject) -> Iterator[Finding]:
-    """Reads of sensitive values where they must not be read."""
+    """Reads of sensitive values where they must not be read.
+
+    Each is shown by the shortest path from where the value came from; where there is none, by one on which an error takes the call,
+    with all it holds, from some step to the flow's error step.
+    """
     graph = subject.graph
-    sources = [(edge, variable) for edge in (graph.arrival, *graph.all_edges()) for variable in sorted(edge.effect.taints)]
+    reachable = graph.reachable()
+    edges = [graph.arrival, *(edge for edge in graph.all_edges() if edge.step in reachable)]
+    sources = [(edge, variable) for edge in edges for variable in sorted(edge.effect.taints)]
     if not sources:
         return
+    held = Explored(graph, sources, _follow)
+    held_after_errors = Explored(graph, sources, _follow, (Edge("", "an error", graph.trouble.effect),))
     told: set[tuple[object, str]] = set()
     for name, meaning in graph.meanings.items():
         for read in meaning.reads:
-            if read.use not in SINKS or (read.where, read.variable) in told:
+            key = (name, read.variable)
+            explored = held if key in held.reached else held_after_errors
+            path = explored.path(*key)
+            if read.use not in SINKS or path is None or (read.where, read.variable) in told:
                 continue
-            for source, variable in sources:
-                flow = _flow(subject, source, variable, name, read.variable)
-                if flow is None:
-                    continue
-                told.add((read.where, read.variable))
-                named = (
-                    f"{read.variable} is sensitive"
-                    if read.variable == variable
-                    else f"{read.variable} is made of {variable}, which is sensitive"
-                )
-                yield subject.finding("leaked", read.where, f"{named}, and this step {SINKS[read.use]}", flow)
-                break
+            told.add((read.where, read.variable))
+            source = explored.origin(*key)
+            made = "" if read.variable == source else f" made of {source}, which is"
+            way = graph.path_to(path.edges[0].step) or Path(())
+            what = f"{read.variable} is{made} sensitive, and this step {SINKS[read.use]}"
+            yield subject.finding("leaked", read.where, what, Path((*way.edges, *path.edges)))
 
 
-def _flow(subject: Subject, source: Edge, variable: str, sink: str, read: str) -> Path | None:
-    """The shortest path on which what `variable` got at the source is in `read` when the sink is entered.
-
-    Where there is none, one on which an error takes the call, with all it holds, from some step to the flow's error step.
-    """
-    graph = subject.graph
-    way = graph.path_to(source.step) or Path(())
-    starts = [(source, variable)]
-    for anywhere in ((), (Edge("", "an error", graph.trouble.effect),)):
-        path = search(
-            graph,
-            starts,
-            lambda edge, held: carried(edge.effect, held),
-            lambda name, held: name == sink and held == read,
-            anywhere,
-        )
-        if path and (way.edges or source is graph.arrival):
-            return Path((*way.edges, *path.edges))
-    return None
+def _follow(edge: Edge, held: str) -> list[str]:
+    return carried(edge.effect, held)
 
 
 def carried(effect: Exit, held: str) -> list[str]:

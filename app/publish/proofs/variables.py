@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.publish.graph import Edge, Path, search
+from app.publish.graph import Explored, Graph, Path, walk
 from app.publish.meaning import Exit, Read
 from app.publish.proofs.findings import Finding, Subject
 
@@ -27,55 +27,58 @@ HOW = {
 
 def unset(subject: Subject) -> Iterator[Finding]:
     """Reads of variables that some path has not set; for `attach`, that no path has set."""
+    known = _Known(subject)
     told: set[tuple[object, str]] = set()
     for name, meaning in subject.graph.meanings.items():
         for read in meaning.reads:
             variable = read.variable.rstrip(".")
             if (read.where, variable) in told:
                 continue
-            finding = _unset(subject, name, read)
+            finding = _unset(subject, known, name, read)
             if finding:
                 told.add((read.where, variable))
                 yield finding
 
 
-def _unset(subject: Subject, name: str, read: Read) -> Finding | None:
+def _unset(subject: Subject, known: _Known, name: str, read: Read) -> Finding | None:
     how = HOW[read.use].format(variable=_shown(read.variable))
     if read.forgotten:
         path = subject.graph.path_to(name)
         what = f"{how}, which this very step forgets before it asks anew"
         return subject.finding("unset", read.where, what, path) if path else None
     if read.must:
-        path = without(subject, name, read.variable)
+        path = known.path_without(name, read.variable)
         return subject.finding("unset", read.where, f"{how}, which has no value on this path", path) if path else None
-    if read.use == "attach" and never(subject, name, read.variable):
+    if read.use == "attach" and known.never(name, read.variable):
         return subject.finding("unset", read.where, f"{how}, which no path has set before this step", subject.graph.path_to(name))
     return None
 
 
-def without(subject: Subject, step: str, variable: str) -> Path | None:
-    """The shortest path to a step on which a variable is not set; None where it always is."""
-    starts = [(edge, _at_first(subject, variable)) for edge in subject.graph.ways_in]
+class _Known:
+    """For each variable, the steps that can be come to with it and without it."""
 
-    def follow(edge: Edge, known: bool) -> list[bool]:
-        return [after(edge.effect, variable, known)]
+    def __init__(self, subject: Subject) -> None:
+        self._graph = subject.graph
+        self._explored: dict[str, Explored[bool]] = {}
+        trouble = subject.graph.trouble
+        self._after_trouble = {edge.to for edge in walk(subject.graph, [trouble], lambda edge: True)}
 
-    return search(subject.graph, starts, follow, lambda name, known: name == step and not known)
+    def path_without(self, step: str, variable: str) -> Path | None:
+        """The shortest path to a step on which a variable is not set; None where it always is."""
+        return self._of(variable).path(step, False)
 
+    def never(self, step: str, variable: str) -> bool:
+        """Whether no path to a step sets a variable. The step that is gone to after an error may have any that is set anywhere."""
+        if variable.startswith("ivr.") or (step, True) in self._of(variable).reached or (step, False) not in self._of(variable).reached:
+            return False
+        return step not in self._after_trouble or not any(_sets(edge.effect, variable) for edge in self._graph.all_edges())
 
-def never(subject: Subject, step: str, variable: str) -> bool:
-    """Whether no path to a step sets a variable; the step that is gone to after an error may have any that was set before."""
-    if _at_first(subject, variable) or variable.startswith("ivr."):
-        return False
-    if any(_sets(edge.effect, variable) for edge in subject.graph.all_edges()) and _after_trouble(subject, step):
-        return False
-    starts = [(edge, _at_first(subject, variable)) for edge in subject.graph.entries]
-
-    def follow(edge: Edge, known: bool) -> list[bool]:
-        return [after(edge.effect, variable, known)]
-
-    reached = search(subject.graph, starts, follow, lambda name, known: name == step)
-    return bool(reached) and search(subject.graph, starts, follow, lambda name, known: name == step and known) is None
+    def _of(self, variable: str) -> Explored[bool]:
+        if variable not in self._explored:
+            first = at_first(self._graph, variable)
+            starts = [(edge, first) for edge in self._graph.ways_in]
+            self._explored[variable] = Explored(self._graph, starts, lambda edge, known: [after(edge.effect, variable, known)])
+        return self._explored[variable]
 
 
 def after(effect: Exit, variable: str, known: bool) -> bool:
@@ -92,13 +95,10 @@ def _sets(effect: Exit, variable: str) -> bool:
     return variable in given
 
 
-def _at_first(subject: Subject, variable: str) -> bool:
-    known = subject.graph.context.at_first
+def at_first(graph: Graph, variable: str) -> bool:
+    """Whether every call has a variable from its beginning."""
+    known = graph.context.at_first
     return any(name.startswith(variable) for name in known) if variable.endswith(".") else variable in known
-
-
-def _after_trouble(subject: Subject, step: str) -> bool:
-    return bool(search(subject.graph, [(subject.graph.trouble, None)], lambda edge, state: [state], lambda name, state: name == step))
 
 
 def _shown(variable: str) -> str:

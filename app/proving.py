@@ -47,7 +47,10 @@ def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
     queues, agents = queue_defs(centre), agent_defs(centre)
     asked = {name: told(definition) for name, definition in definitions.items()}
     reports: list[Report] = []
-    for path in chosen or sorted((project / "flows").glob("*.yaml")):
+    files = chosen or sorted((project / "flows").glob("*.yaml"))
+    if not files:
+        problems.append(f"{project / 'flows'}: there is no flow file")
+    for path in files:
         try:
             reports.append(prove(path, read_yaml(path), load_flow(path, outputs, queues), queues, agents, asked))
         except ProjectError as error:

@@ -187,9 +187,9 @@ class Context:
 
 
 def _measured(phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """Phrases as long as they may be spoken, without those that have no sound."""
+    """Phrases as the media that the interpreter measures, as long as they may be, without those that have no sound."""
     filled = (_TAG.sub("", _VALUE.sub("x" * VALUE_LENGTH, phrase)) for phrase in phrases)
-    return tuple(phrase for phrase in filled if phrase.strip())
+    return tuple(phrase if phrase.startswith("sound:") else f"text:{phrase}" for phrase in filled if phrase.strip())
 
 
 def _records(steps: Iterable[Any], automated: Mapping[str, str], outputs: Mapping[str, Mapping[str, str]]) -> dict[str, Names]:

@@ -113,8 +113,8 @@ def test_ways_round_that_somebody_bounds_are_allowed_and_told(reports: dict[str,
 
 def test_the_longest_time_is_that_of_the_slowest_path(reports: dict[str, Report]) -> None:
     # the prompt of the menu three times with six seconds each, the order's 2.5 s, and the apology: what the interpreter waits at most
-    menu = 3 * (5 + 2 + 0.12 * len("Press 1 to order.") + 6)
-    apology = 5 + 2 + 0.12 * len("Sorry.")
+    menu = 3 * (5 + 2 + 0.12 * len("text:Press 1 to order.") + 6)
+    apology = 5 + 2 + 0.12 * len("text:Sorry.")
     longest = reports["repeated"].longest
     assert longest.path == "arrival -> choose (key 1) -> order (failed) -> sorry (done) -> end"
     assert longest.seconds == pytest.approx(menu + 2.5 + apology, abs=0.1)
@@ -175,7 +175,7 @@ def test_the_command_fails_for_mistakes_and_not_for_warnings() -> None:
     assert "unset_prompt.yaml:13: steps.hello.prompt: the prompt says customer.name" in wrong.output
     unwise = CliRunner().invoke(app, ["flow", "check", "-v", str(WRONG / "flows" / "repeated.yaml")])
     assert unwise.exit_code == 0, unwise.output
-    assert "no mistakes, 1 warning; longest time to a person or a goodbye: 55.3 s" in unwise.output
+    assert "no mistakes, 1 warning; longest time to a person or a goodbye: 57.7 s" in unwise.output
     assert "allowed way round: choose (key 1)" in unwise.output
 
 
@@ -186,7 +186,15 @@ def test_programs_get_what_was_found_as_json() -> None:
     (finding,) = flow["findings"]
     assert (finding["proof"], finding["level"], finding["line"]) == ("unset", "error", 13)
     assert finding["path"] == "arrival -> look (none) -> hello"
-    assert flow["longest"]["seconds"] == 15.1
+    assert flow["longest"]["seconds"] == 15.7
+
+
+def test_a_project_without_flows_proves_nothing(tmp_path: Path) -> None:
+    project = copied(tmp_path)
+    for flow in (project / "flows").iterdir():
+        flow.unlink()
+    assert prove_files(project).problems == (f"{project / 'flows'}: there is no flow file",)
+    assert not prove_files(project).right
 
 
 def test_a_file_outside_of_a_project_is_told(tmp_path: Path) -> None:

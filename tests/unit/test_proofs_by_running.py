@@ -1,4 +1,4 @@
-"""The proof that variables are set, against all runs of small flows by the interpreter itself."""
+"""The proofs that variables are set and how long it takes, against all runs of small flows by the interpreter itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from app.core.call import Call
 from app.core.center import call_variables
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
+from app.core.flow.script import QUIET
 from app.core.flow.texts import BadText
 from app.publish.graph import Graph
 from app.publish.meaning import Context
 from app.publish.proofs.findings import Subject
+from app.publish.proofs.longest import longest
 from app.publish.proofs.variables import unset
 from app.yamlfile import Document
 
@@ -67,9 +69,9 @@ def described(draw: Any, kind: str, later: st.SearchStrategy[str]) -> dict[str, 
 
 
 @st.composite
-def programs(draw: Any, kinds: tuple[str, ...]) -> Compiled:
+def programs(draw: Any, kinds: tuple[str, ...], most: int = 5) -> Compiled:
     """A small flow without ways round; its last step is the end."""
-    count = draw(st.integers(1, 5))
+    count = draw(st.integers(1, most))
     steps: dict[str, Any] = {"away": {"do": "release"}, "end": {"do": "hangup"}}
     for i in range(count):
         later = st.sampled_from([*(f"s{j}" for j in range(i + 1, count)), "end"])
@@ -133,8 +135,37 @@ def runs(flow: Compiled) -> Iterator[bool]:
             open_ += [[*choices, i] for i in range(len(answers(call, out)))]
 
 
+def slow_runs(flow: Compiled) -> Iterator[float]:
+    """The seconds that each run takes to its end where everything comes at the last moment, or not at all."""
+    open_: list[list[int]] = [[]]
+    while open_:
+        choices = open_.pop()
+        call = Call("c", "channel", flow, ani="+4930123")
+        call.vars.update(call_variables(call, False))
+        out = call.begin(0.0)
+        for choice in choices:
+            assert call.deadline is not None
+            out += call.feed(late(call, out)[choice], call.deadline)
+        if call.leaving:
+            yield call.now
+        else:
+            open_ += [[*choices, i] for i in range(len(late(call, out)))]
+
+
+def late(call: Call, out: list[Any]) -> list[ev.Event]:
+    """What may happen at the end of a wait; the moment before music begins always passes."""
+    timer = ev.TimerFired(call.id, f"wait {call.waits}")
+    assert call.deadline is not None
+    quiet = call.wait is not None and ev.PlaybackEnded not in call.wait.kinds and call.deadline - call.now <= QUIET
+    return [timer] if quiet else [timer, *(event for event in answers(call, out) if event != timer)]
+
+
+def subject(flow: Compiled) -> Subject:
+    return Subject(Graph(Context(flow, {})), Path("drawn.yaml"), Document(""), {}, {})
+
+
 def proven_set(flow: Compiled) -> bool:
-    return not any(unset(Subject(Graph(Context(flow, {})), Path("drawn.yaml"), Document(""), {}, {})))
+    return not any(unset(subject(flow)))
 
 
 @settings(max_examples=80, deadline=None)
@@ -148,3 +179,40 @@ def test_variables_are_proven_set_exactly_when_no_run_meets_one_that_is_not(flow
 def test_with_conditions_no_run_of_a_proven_flow_meets_a_variable_that_is_not_set(flow: Compiled) -> None:
     if proven_set(flow):
         assert not any(runs(flow))
+
+
+@settings(max_examples=40, deadline=None)
+@given(programs(("say", "lookup", "action", "collect", "email"), 3))
+def test_no_run_takes_longer_than_the_longest_time(flow: Compiled) -> None:
+    if proven_set(flow):
+        bound = longest(subject(flow)).seconds
+        assert bound is not None
+        assert max(slow_runs(flow)) <= bound + 0.06, "seconds are told to a tenth"
+
+
+def test_the_longest_time_is_reached_where_all_is_late() -> None:
+    said = compile_program(
+        Program.model_validate(
+            {
+                "flow": "late",
+                "start": "ask",
+                "on_error": "bye",
+                "prompts": {"bye": "Goodbye."},
+                "steps": {
+                    "ask": {
+                        "do": "action",
+                        "into": "b",
+                        "action": "x.do",
+                        "with": {},
+                        "budget": 4,
+                        "exits": {"done": "bye", "failed": "bye"},
+                    },
+                    "bye": {"do": "say", "prompt": "bye", "exits": {"done": "end"}},
+                    "end": {"do": "hangup"},
+                },
+                "outputs": OUTPUTS,
+            }
+        ),
+        {},
+    )
+    assert longest(subject(said)).seconds == round(max(slow_runs(said)), 1) == 4 + round(5 + 2 + 0.12 * len("text:Goodbye."), 1)

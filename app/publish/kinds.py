@@ -6,13 +6,14 @@ well. A kind without a meaning is found by a test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from app.core.flow.script import QUIET
 from app.publish.guards import NOTHING, Names
-from app.publish.meaning import Context, Exit, Meaning, Read
+from app.publish.kinds_outside import OUTSIDE
+from app.publish.meaning import Context, Describe, Exit, Meaning, Read, asking
 from app.yamlfile import Place
 
 
@@ -23,16 +24,6 @@ def _say(context: Context, name: str, node: Any) -> Meaning:
         seconds=context.longest(node.prompt),
         says=context.sure(node.prompt),
     )
-
-
-def _asking(context: Context, node: Any) -> dict[str, Any]:
-    """What waiting for another system is like: ringing first, then phrases, then music; the phrase begun is finished."""
-    return {
-        "wait": "system",
-        "seconds": node.budget + context.longest_phrase(node.mask),
-        "silence": QUIET,
-        "fails_of": getattr(node, "action", ""),
-    }
 
 
 def _lookup(context: Context, name: str, node: Any) -> Meaning:
@@ -59,7 +50,7 @@ def _lookup(context: Context, name: str, node: Any) -> Meaning:
         exits=exits,
         ring=min(node.ring, node.budget),
         failures=("failed",),
-        **_asking(context, node),
+        **asking(context, node),
     )
 
 
@@ -80,7 +71,7 @@ def _action(context: Context, name: str, node: Any) -> Meaning:
         reads=(*context.texts(name, node, "parameters", "parameter", under="with"), *context.spoken(name, node, "mask")),
         exits=context.exits(name, node, done=done),
         failures=("failed",),
-        **_asking(context, node),
+        **asking(context, node),
     )
 
 
@@ -195,7 +186,7 @@ def _email(context: Context, name: str, node: Any) -> Meaning:
         reads=(*reads, *context.spoken(name, node, "mask")),
         exits=context.exits(name, node),
         failures=("failed",),
-        **{**_asking(context, node), "seconds": node.budget + 0.5 + context.longest_phrase(node.mask), "fails_of": "the e-mail"},
+        **{**asking(context, node), "seconds": node.budget + 0.5 + context.longest_phrase(node.mask), "fails_of": "the e-mail"},
     )
 
 
@@ -250,7 +241,7 @@ def _gather(context: Context, name: str, node: Any) -> Meaning:
         exits=context.exits(name, node, every=every, done={"sets": told | answered}, failed={"taints": NOTHING}),
         ring=min(node.ring, node.budget),
         failures=("failed",),
-        **{**_asking(context, node), "fails_of": f"every question of {name}"},
+        **{**asking(context, node), "fails_of": f"every question of {name}"},
     )
 
 
@@ -263,61 +254,6 @@ def _language(context: Context, name: str, node: Any) -> Meaning:
     return Meaning(reads=context.text(node.to, ("steps", name, "to"), "value"), exits=context.exits(name, node), answers=False)
 
 
-TO_KEEP = 15.0
-"""Seconds in which a recording that has ended is told of and kept, at the latest."""
-
-
-def _record(context: Context, name: str, node: Any) -> Meaning:
-    recorded = {"sets": frozenset({f"vars.{node.into}"}), "act": "caller"}
-    return Meaning(
-        reads=context.spoken(name, node, "prompt"),
-        exits=context.exits(name, node, recorded=recorded),
-        wait="caller",
-        seconds=context.longest(node.prompt) + node.seconds + TO_KEEP,
-        says=bool(node.prompt) and context.sure(node.prompt),
-        failures=("failed",),
-        fails_of="the recording",
-    )
-
-
-def _voicemail(context: Context, name: str, node: Any) -> Meaning:
-    reads: list[Read] = []
-    for key in ("to", "subject", "body"):
-        reads += context.text(getattr(node, key), ("steps", name, key), "message")
-    takes: int = node.takes if node.review else 1
-    return Meaning(
-        reads=(*reads, *context.spoken(name, node, "prompt", "review", "mask")),
-        exits=context.exits(name, node, left={"act": "caller", "person": True}),
-        wait="caller",
-        seconds=context.longest(node.prompt) + takes * (node.seconds + TO_KEEP + context.longest(node.review)) + node.budget,
-        says=context.sure(node.prompt),
-        failures=("nothing", "failed"),
-        fails_of="the voicemail",
-    )
-
-
-def _transfer(context: Context, name: str, node: Any) -> Meaning:
-    return Meaning(
-        reads=context.text(node.to or "", ("steps", name, "to"), "number"),
-        exits=context.exits(name, node, talked={"act": "person", "person": True}),
-        wait="person",
-        seconds=node.ring,
-        failures=("no_answer", "busy", "failed"),
-        fails_of="the transfer",
-    )
-
-
-def _sms(context: Context, name: str, node: Any) -> Meaning:
-    reads = [read for key in ("to", "text") for read in context.text(getattr(node, key), ("steps", name, key), "message")]
-    return Meaning(
-        reads=(*reads, *context.spoken(name, node, "mask")),
-        exits=context.exits(name, node),
-        failures=("failed",),
-        **{**_asking(context, node), "seconds": node.budget + 0.5 + context.longest_phrase(node.mask), "fails_of": "the text message"},
-    )
-
-
-Describe = Callable[[Context, str, Any], Meaning]
 MEANINGS: dict[str, Describe] = {
     "say": _say,
     "lookup": _lookup,
@@ -336,10 +272,7 @@ MEANINGS: dict[str, Describe] = {
     "hours": _at_once,
     "subflow": _at_once,
     "language": _language,
-    "record": _record,
-    "voicemail": _voicemail,
-    "transfer": _transfer,
-    "sms": _sms,
+    **OUTSIDE,
 }
 
 

@@ -1,18 +1,18 @@
 """What each kind of step means to the proofs: what it reads and sets, whom it waits for, how long, and how it ends.
 
-The meanings of the kinds themselves are in `kinds.py`.
+The meanings of the kinds themselves are in `kinds.py` and `kinds_outside.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from app.core.flow.compiled import CALL_VARIABLES, Compiled, variable_types
-from app.core.flow.script import longest
+from app.core.flow.script import QUIET, longest
 from app.publish.guards import NOTHING, Guards, Names
 from app.yamlfile import Place
 
@@ -208,3 +208,17 @@ def _records(steps: Iterable[Any], automated: Mapping[str, str], outputs: Mappin
         given = frozenset(f"{into}.{output}" for output in outputs.get(action, {}))
         found[into] = found.get(into, given) & given
     return {into: given for into, given in found.items() if into not in others}
+
+
+def asking(context: Context, node: Any) -> dict[str, Any]:
+    """What waiting for another system is like: ringing first, then phrases, then music; the phrase begun is finished."""
+    return {
+        "wait": "system",
+        "seconds": node.budget + context.longest_phrase(node.mask),
+        "silence": QUIET,
+        "fails_of": getattr(node, "action", ""),
+    }
+
+
+Describe = Callable[[Context, str, Any], Meaning]
+"""Gives the meaning of a step: of this flow, of this name, as it is in the program."""

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.flow_cli import flow, show_proven
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -39,6 +40,7 @@ asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
 app.add_typer(asterisk, name="asterisk")
+app.add_typer(flow, name="flow")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()
 
@@ -73,7 +75,13 @@ def run(config: Annotated[Path | None, typer.Option(help="a TOML file of setting
 @app.command()
 def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Start everything on this machine, on loopback: Asterisk, CRM, mail catcher, application, watchdog."""
+    from app.proving import prove_files
+
     installation = Installation(state, project)
+    proven = prove_files(project)
+    show_proven(proven)
+    if proven.problems:
+        raise typer.Exit(1)
     try:
         installation.up(say)
     except (UpError, RuntimeError, OSError) as error:
@@ -86,14 +94,15 @@ def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the fold
 
 @app.command("check")
 def check_project(project: Annotated[Path, typer.Argument(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
-    """Check a project's files without starting anything: every mistake, with its file and line."""
+    """Check a project's files and prove its flows without starting anything: every mistake, with its file and line."""
     from app.main import read_project
+    from app.proving import prove_files
 
-    try:
-        book, definitions = read_project(project)
-    except ValueError as error:
-        out.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    proven = prove_files(project)
+    show_proven(proven)
+    if not proven.right:
+        raise typer.Exit(1)
+    book, definitions = read_project(project)
     numbers = ", ".join(sorted(book.flows))
     print(f"nothing wrong: flows for {numbers}; {len(definitions)} actions, {len(book.queues)} queues, {len(book.agents)} agents")
 

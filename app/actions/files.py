@@ -180,6 +180,8 @@ class Run(Part):
     idempotency: Literal["none", "key", "upsert"] = "none"
     idempotency_header: Header = "Idempotency-Key"
     sensitivity: Literal["open", "personal", "secret"] = "personal"
+    sensitive: tuple[Name, ...] = ()
+    """Response attributes that may not decide a routing, nor be spoken, sent or shown: they may only be parameters of actions."""
     concurrency: int = Field(default=20, ge=1, le=200)
 
 
@@ -210,6 +212,9 @@ class Method(Part):
             )
         if self.run.retry and request.method not in _SAFE_METHODS and self.run.idempotency == "none":
             raise ValueError(f"run.retry: expected run.idempotency key or upsert, since a repeated {request.method} may act twice")
+        for name in self.run.sensitive:
+            if name not in self.response:
+                raise ValueError(f"run.sensitive: no attribute {name!r} is declared under response")
         for title, sample in self.samples.items():
             _sample_fits(title, sample, self)
         return self

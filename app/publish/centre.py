@@ -84,15 +84,24 @@ def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
     except ProjectError as error:
         names = _queue_names(project)
         raise ProjectError([*error.problems, *(_load_flows(project, outputs, names)[1] if names else ())]) from None
-    queues = {
-        name: QueueDef(name, q.title, q.music, q.ring, q.wrap_up, q.max_wait, tuple(Relax(r.after, r.skill, r.level) for r in q.relax))
-        for name, q in centre.queues.items()
-    }
-    agents = {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
+    queues, agents = queue_defs(centre), agent_defs(centre)
     flows, problems = _load_flows(project, outputs, queues)
     if problems:
         raise ProjectError(problems)
     return Book(flows, queues, agents)
+
+
+def queue_defs(centre: CentreFile) -> dict[str, QueueDef]:
+    """The queues of a centre file as the core has them."""
+    return {
+        name: QueueDef(name, q.title, q.music, q.ring, q.wrap_up, q.max_wait, tuple(Relax(r.after, r.skill, r.level) for r in q.relax))
+        for name, q in centre.queues.items()
+    }
+
+
+def agent_defs(centre: CentreFile) -> dict[str, AgentDef]:
+    """The agents of a centre file as the core has them."""
+    return {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
 
 
 def _load_flows(
@@ -200,7 +209,9 @@ def _mistake(path: Path, document: Document, mistake: Mapping[str, Any]) -> str:
         return _told(path, document, (*place, "do"), what)
     if mistake["type"] == "too_long":
         ctx = mistake["ctx"]
-        return _told(path, document, place, f"at most {ctx['max_length']} can be given (found {ctx.get('actual_length') or 'more'})")
+        return _told(
+            path, document, place, f"at most {ctx['max_length']} can be given (found {ctx.get('actual_length') or len(mistake['input'])})"
+        )
     given = mistake.get("input")
     shown = f" (found {given!r})" if isinstance(given, str | int | float) else ""
     return _told(path, document, place, mistake["msg"].removeprefix("Value error, ") + shown)

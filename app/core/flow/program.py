@@ -88,6 +88,7 @@ class Collect(Step):
 
     A key barges in on the prompt. `first_key` runs from the end of the prompt, `between_keys` from each key, `total` from the
     end of the prompt; after `tries` failed tries the step leaves by `no_match` or `no_input`, whichever the last one was.
+    `sensitive` keys may only become parameters of actions.
     """
 
     do: Literal["collect"]
@@ -101,6 +102,7 @@ class Collect(Step):
     between_keys: Seconds = 4.0
     total: Seconds = 30.0
     tries: Annotated[int, Field(ge=1, le=10)] = 3
+    sensitive: bool = False
     EXITS = ("match", "no_match", "no_input")
 
 

@@ -1,0 +1,68 @@
+"""The meaning of the steps that reach outside: recordings and messages, transfers, text messages. As those in `kinds.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.publish.meaning import Context, Describe, Meaning, Read, asking
+
+TO_KEEP = 15.0
+"""Seconds in which a recording that has ended is told of and kept, at the latest."""
+
+
+def _record(context: Context, name: str, node: Any) -> Meaning:
+    recorded = {"sets": frozenset({f"vars.{node.into}"}), "act": "caller"}
+    return Meaning(
+        reads=context.spoken(name, node, "prompt"),
+        exits=context.exits(name, node, recorded=recorded),
+        wait="caller",
+        seconds=context.longest(node.prompt) + node.seconds + TO_KEEP,
+        says=bool(node.prompt) and context.sure(node.prompt),
+        failures=("failed",),
+        fails_of="the recording",
+    )
+
+
+def _voicemail(context: Context, name: str, node: Any) -> Meaning:
+    reads: list[Read] = []
+    for key in ("to", "subject", "body"):
+        reads += context.text(getattr(node, key), ("steps", name, key), "message")
+    takes: int = node.takes if node.review else 1
+    return Meaning(
+        reads=(*reads, *context.spoken(name, node, "prompt", "review", "mask")),
+        exits=context.exits(name, node, left={"act": "caller", "person": True}),
+        wait="caller",
+        seconds=context.longest(node.prompt) + takes * (node.seconds + TO_KEEP + context.longest(node.review)) + node.budget,
+        says=context.sure(node.prompt),
+        failures=("nothing", "failed"),
+        fails_of="the voicemail",
+    )
+
+
+def _transfer(context: Context, name: str, node: Any) -> Meaning:
+    return Meaning(
+        reads=context.text(node.to or "", ("steps", name, "to"), "number"),
+        exits=context.exits(name, node, talked={"act": "person", "person": True}),
+        wait="person",
+        seconds=node.ring,
+        failures=("no_answer", "busy", "failed"),
+        fails_of="the transfer",
+    )
+
+
+def _sms(context: Context, name: str, node: Any) -> Meaning:
+    reads = [read for key in ("to", "text") for read in context.text(getattr(node, key), ("steps", name, key), "message")]
+    return Meaning(
+        reads=(*reads, *context.spoken(name, node, "mask")),
+        exits=context.exits(name, node),
+        failures=("failed",),
+        **{**asking(context, node), "seconds": node.budget + 0.5 + context.longest_phrase(node.mask), "fails_of": "the text message"},
+    )
+
+
+OUTSIDE: dict[str, Describe] = {
+    "record": _record,
+    "voicemail": _voicemail,
+    "transfer": _transfer,
+    "sms": _sms,
+}

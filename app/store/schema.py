@@ -9,6 +9,8 @@
 | live | a call in progress | call | its snapshot |
 | agents | an agent | agent | the snapshot |
 | history | a call that ended | the facts that reports need | who it was, the remarks, the contact |
+| programs | a flow's program, by its hash | all of it, as JSON | |
+| flow_versions | a version of a flow | what it is, and how its calls ended | the numbers of the callers it is for |
 
 Times are seconds since the epoch on the engine's clock, except `writer.expires`, which is wall time.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 
-HEAD = "0001"
+HEAD = "0003"
 """The newest revision in `migrations/versions`."""
 
 Id = String().with_variant(String(collation="C"), "postgresql")
@@ -89,6 +91,33 @@ history = Table(
     Index("history_process", "process", "ended"),
     Index("history_uniqueid", "uniqueid"),
     Index("history_linkedid", "linkedid"),
+)
+
+programs = Table(
+    "programs",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("flow", String, nullable=False),
+    Column("program", String, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+flow_versions = Table(
+    "flow_versions",
+    metadata,
+    Column("flow", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String, nullable=False),
+    Column("published_at", Double, nullable=False),
+    Column("by", String, nullable=False),
+    Column("note", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("numbers", LargeBinary, nullable=False),
+    Column("guard", String, nullable=False),
+    Column("figures", String, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("why", String, nullable=False),
 )
 
 PERSONAL = ("ani", "dnis", "remarks", "contact")

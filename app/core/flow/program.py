@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -212,6 +213,13 @@ class Program(Part):
         if isinstance(data, dict) and isinstance(data.get("prompts"), dict):
             return {**data, "prompts": {k: _phrases(v) for k, v in data["prompts"].items()}}
         return data
+
+    @classmethod
+    def kept(cls, content: Mapping[str, Any], version: str) -> Program:
+        """A program as it was written down, under the version it had then, whatever this release would make of it."""
+        program = cls.model_validate(content)
+        program._version = version
+        return program
 
     @property
     def version(self) -> str:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.publish_cli import register as register_publishing
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -35,9 +36,12 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="A call centre as code, native to Asterisk.", pretty_exceptions_enable=False
 )
 show = typer.Typer(no_args_is_help=True, help="What goes on: calls, agents, queues.")
+flow = typer.Typer(no_args_is_help=True, help="Flows and their versions.")
 asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
+register_publishing(flow)
+app.add_typer(flow, name="flow")
 app.add_typer(asterisk, name="asterisk")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()

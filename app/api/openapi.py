@@ -13,19 +13,20 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api import agents, calls, desk, events, health, metrics, queues, session
+from app.api import agents, calls, desk, events, flows, health, metrics, queues, session
 from app.api.models import ProblemDocument
 from app.api.problems import MEDIA_TYPE
 from app.api.routes import Access, Route
 
 VERSION = "1.0.0"
-ROUTES: list[Route] = [r for part in (calls, agents, queues, session, desk, events, health, metrics) for r in part.routes.found]
+ROUTES: list[Route] = [r for part in (calls, agents, queues, flows, session, desk, events, health, metrics) for r in part.routes.found]
 _MEANS: dict[int, str] = {
     400: "Malformed",
     401: "Not signed in",
     403: "Not allowed",
     404: "No such thing",
     409: "Not possible in this state",
+    412: "Changed meanwhile",
     413: "Too large",
     415: "Not JSON",
     422: "Well formed, but wrong",

@@ -18,7 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from pydantic import ValidationError
 
-from app.api.backend import Refused, StorageBusy
+from app.api.backend import BadFlow, Refused, StorageBusy
 
 log = structlog.get_logger("api")
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +65,9 @@ def from_exception(error: Exception) -> Problem | None:
             return error
         case Refused():
             return Problem(404 if error.kind.startswith("unknown") else 409, error.kind, error.detail)
+        case BadFlow():
+            errors = [{"at": at, "why": why} for at, _, why in (problem.partition(": ") for problem in error.problems)]
+            return Problem(422, "bad-flow", error.problems[0], errors=errors[:100])
         case StorageBusy():
             return Problem(
                 503, "storage_busy", "nothing can be written at the moment; try again", headers={"Retry-After": str(error.retry_after)}

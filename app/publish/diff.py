@@ -118,8 +118,8 @@ def _of_the_paths(before: Mapping[Circumstances, Path], after: Mapping[Circumsta
             best = max(fitting, key=lambda old: (min(len(old), len(new)), -abs(len(old) - len(new))))
             matched |= {best, new}
             pairs.append((before[best], after[new]))
-    for old, new in pairs:
-        _compare(old, new, groups)
+    for was, is_ in pairs:
+        _compare(was, is_, groups)
     for kind, those, others in ((APPEARS, come, before), (VANISHES, gone, after)):
         for key in those:
             if key not in matched and not any(_is_within(key, m) or _is_within(m, key) for m in matched):

@@ -195,7 +195,7 @@ class Engine:
 
     async def _bring_versions(self, left: Recovered) -> None:
         """Every version of every flow, with the programs of those that new calls run and of those that live calls began with."""
-        versions = self.center.book.versions
+        versions = self.center.book.published
         versions.restore(left.versions)
         running = {version.hash for line in versions.lines.values() for version in line.versions.values() if version.runs()}
         wanted = running | {str(row["version"]) for row in left.live.values()}

@@ -45,7 +45,7 @@ class Flows:
 
     def __init__(self, engine: Engine, outputs: Outputs, speak: Speak, submit: Submit) -> None:
         self._engine, self._outputs, self._speak, self._submit = engine, outputs, speak, submit
-        self._versions = engine.center.book.versions
+        self._published = engine.center.book.published
         engine.listeners.append(_tell_the_log)
 
     # ---- at the start --------------------------------------------------------------------------------------------------
@@ -53,30 +53,31 @@ class Flows:
     async def read_files(self, files: Iterable[Compiled]) -> None:
         """Write down the programs of the project's files, speak what callers will hear, and tell the centre what there is."""
         found = {flow.name: self._as_known(flow) for flow in files}
-        await self._engine.store.keep_programs([_kept(flow) for flow in found.values()], self._engine.clock.now())
-        self._versions.shelf.update({flow.version: flow for flow in found.values()})
-        running = [*found.values(), *(self._versions.shelf[v.hash] for v in self._running() if v.hash in self._versions.shelf)]
+        await self._engine.store.keep_programs(dict(map(_kept, found.values())), self._engine.clock.now())
+        self._published.shelf.update({flow.version: flow for flow in found.values()})
+        running = [*found.values(), *(self._published.shelf[v.hash] for v in self._running() if v.hash in self._published.shelf)]
         await self._speak(text for flow in running for text in spoken(flow))
-        self._engine.post(FlowsRead({flow.name: flow.version for flow in found.values()}))
+        rows = tuple(version.row() for line in self._published.lines.values() for version in line.versions.values())
+        self._engine.post(FlowsRead({flow.name: flow.version for flow in found.values()}, rows))
 
     def _as_known(self, flow: Compiled) -> Compiled:
         """The flow, or the active version where that is the same program (another release may have hashed it otherwise)."""
-        line = self._versions.lines.get(flow.name)
-        known = self._versions.shelf.get(line.active.hash) if line and line.active else None
+        line = self._published.lines.get(flow.name)
+        known = self._published.shelf.get(line.active.hash) if line and line.active else None
         return known if known is not None and known.program.model_dump() == flow.program.model_dump() else flow
 
     def _running(self) -> list[Version]:
-        return [version for line in self._versions.lines.values() for version in line.versions.values() if version.runs()]
+        return [version for line in self._published.lines.values() for version in line.versions.values() if version.runs()]
 
     # ---- reading -------------------------------------------------------------------------------------------------------
 
     def flows(self) -> list[dict[str, Any]]:
         """Every flow, by name."""
-        return [self._flow(line) for _, line in sorted(self._versions.lines.items())]
+        return [self._flow(line) for _, line in sorted(self._published.lines.items())]
 
     def _flow(self, line: Line) -> dict[str, Any]:
         active = line.active
-        program = self._versions.shelf[active.hash].program if active and active.hash in self._versions.shelf else None
+        program = self._published.shelf[active.hash].program if active and active.hash in self._published.shelf else None
         return {
             "name": line.flow,
             "title": program.title if program else "",
@@ -112,7 +113,7 @@ class Flows:
         return [change.told() for change in differences(await self._program(flow, before), await self._program(flow, after))]
 
     def _line(self, flow: str) -> Line:
-        line = self._versions.lines.get(flow)
+        line = self._published.lines.get(flow)
         if line is None:
             raise Refused("unknown-flow", f"there is no flow {flow}")
         return line
@@ -125,7 +126,7 @@ class Flows:
 
     async def _program(self, flow: str, number: int) -> Program:
         version = self._version(flow, number)
-        on_shelf = self._versions.shelf.get(version.hash)
+        on_shelf = self._published.shelf.get(version.hash)
         if on_shelf is not None:
             return on_shelf.program
         try:
@@ -134,7 +135,7 @@ class Flows:
             raise StorageBusy from None
         if content is None:
             raise Refused("unknown-version", f"the program of version {number} of flow {flow} is not there any more")
-        return Program.kept(content, version.hash)
+        return Program.model_validate(content).of_version(version.hash)
 
     # ---- publishing ----------------------------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class Flows:
         return await self._release(compiled, by, tag, wish)
 
     def _tag(self, flow: str) -> str:
-        return self._versions.lines[flow].tag if flow in self._versions.lines else Line(flow).tag
+        return self._published.lines[flow].tag if flow in self._published.lines else Line(flow).tag
 
     async def _release(self, flow: Compiled, by: str, tag: str, wish: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -171,18 +172,18 @@ class Flows:
         except Unspeakable as error:
             raise BadFlow([f"{flow.name}: a prompt cannot be spoken: {error}"]) from None
         try:
-            await self._engine.store.keep_programs([_kept(flow)], self._engine.clock.now())
+            await self._engine.store.keep_programs(dict([_kept(flow)]), self._engine.clock.now())
         except StoreError:
             raise StorageBusy from None
-        self._versions.shelf.setdefault(flow.version, flow)
+        self._published.shelf.setdefault(flow.version, flow)
         await self._submit(FlowPublished(flow.name, flow.version, by, tag=tag, **wish))
         version = self._line(flow.name).of(flow.version)
         assert version is not None
         return self._told(version)
 
 
-def _kept(flow: Compiled) -> tuple[str, str, dict[str, Any]]:
-    return flow.version, flow.name, flow.program.model_dump(mode="json", by_alias=True)
+def _kept(flow: Compiled) -> tuple[str, tuple[str, dict[str, Any]]]:
+    return flow.version, (flow.name, flow.program.model_dump(mode="json"))
 
 
 def _tell_the_log(happened: list[tuple[float, Event, list[Any]]], agents: list[str]) -> None:

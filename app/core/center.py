@@ -62,21 +62,21 @@ FALLBACK = Program.model_validate(
 class Book:
     """What a centre runs: the flow of each dialled number, the queues, the agents. Read from files at publish.
 
-    `flows` are those that are active, `versions` all that there are of each.
+    `flows` are those that are active, `published` all versions that there are of each.
     """
 
     flows: Mapping[str, Compiled]
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
     max_calls: int = 1000
-    versions: Versions = field(default_factory=Versions)
+    published: Versions = field(default_factory=Versions)
 
     def __post_init__(self) -> None:
-        self.versions.shelf.update({compiled.version: compiled for compiled in self.flows.values()})
+        self.published.shelf.update({compiled.version: compiled for compiled in self.flows.values()})
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM, *filter(None, (self.versions.shelf.get(version),))):
+        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM, *filter(None, (self.published.shelf.get(version),))):
             if compiled.name == flow and compiled.version == version:
                 return compiled
         return None
@@ -84,12 +84,12 @@ class Book:
     def flow_for(self, dnis: str, call: str, ani: str) -> Compiled:
         """What a new call runs that dialled this number."""
         active = self.flows.get(dnis)
-        return NO_FLOW if active is None else self.versions.canary_for(active.name, call, ani) or active
+        return NO_FLOW if active is None else self.published.canary_for(active.name, call, ani) or active
 
     def renumber(self) -> None:
         """Give every number to the flow whose active version has it; a flow without versions keeps what the files gave it."""
-        kept = {number: flow for number, flow in self.flows.items() if flow.name not in self.versions.lines}
-        self.flows = kept | {number: flow for flow in self.versions.active() for number in flow.program.dnis}
+        kept = {number: flow for number, flow in self.flows.items() if flow.name not in self.published.lines}
+        self.flows = kept | {number: flow for flow in self.published.active() for number in flow.program.dnis}
 
 
 class Inconsistent(RuntimeError):
@@ -650,10 +650,11 @@ class Center:
     def _published(self, event: ev.FlowPublished, now: float) -> None:
         guard = Guard(**event.guard) if event.guard else Guard()
         wish = Wish(event.flow, event.version, event.by, event.note, event.share, event.numbers, guard, event.tag)
-        self._versions_changed(self.book.versions.publish(wish, now))
+        self._versions_changed(self.book.published.publish(wish, now))
 
     def _flows_read(self, event: ev.FlowsRead, now: float) -> None:
-        changed, problems = self.book.versions.read_files(event.files, now)
+        self.book.published.restore(event.versions)
+        changed, problems = self.book.published.read_files(event.files, now)
         self._versions_changed(changed)
         self._out.extend(facts.Noticed("", "flow not published", problem) for problem in problems)
 
@@ -668,7 +669,7 @@ class Center:
         if call.lost:
             return
         marks = call.marks | (ABANDONED if call.outcome in LEFT else 0) | (FAILED if call.failed else 0)
-        changed, taken_back = self.book.versions.count(call.flow.name, call.flow.version, marks)
+        changed, taken_back = self.book.published.count(call.flow.name, call.flow.version, marks)
         self._touched.versions.update({(version.flow, version.number): version for version in changed})
         if taken_back is not None:
             self._versions_changed([taken_back])

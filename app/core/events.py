@@ -318,6 +318,10 @@ class FlowPublished(Event):
 
 @dataclass(frozen=True, slots=True)
 class FlowsRead(Event):
-    """The application has started, and these are the programs in the project's files: hash by flow."""
+    """The application has started, and these are the programs in the project's files: hash by flow.
+
+    `versions` are the rows of all versions that there are by then (`app.core.versions`), so that a replay begins with the same.
+    """
 
     files: Mapping[str, str]
+    versions: tuple[Mapping[str, Json], ...] = ()

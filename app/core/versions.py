@@ -173,7 +173,8 @@ class Versions:
     lines: dict[str, Line] = field(default_factory=dict)
 
     def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take what the store kept; the programs have to be on the shelf already."""
+        """Take what the store kept, and nothing else; the programs are put on the shelf by whoever has them."""
+        self.lines.clear()
         for row in rows:
             version = Version.of(row)
             self.lines.setdefault(version.flow, Line(version.flow)).versions[version.number] = version

@@ -16,7 +16,7 @@ from app.core.flow.program import Program
 
 MOST = 20_000
 """Paths that are looked at."""
-SHOWN = 90
+SHOWN = 120
 """Characters of a text that are told."""
 SILENT = frozenset({"set", "switch", "lookup", "action", "hours", "subflow", "wait_for"})
 """Kinds of steps of which a caller notices nothing but the phrases that mask them."""
@@ -114,8 +114,8 @@ def _circumstance(*key: str, words: str) -> Moment:
 def _experiences(program: Program, node: Any) -> Path:
     """What a caller notices of a step, whichever way it ends."""
     if node.do in SILENT:
-        mask = getattr(node, "mask", None)
-        return (Moment(True, ("hears", _text(program, mask)), f"hears {_quoted(_text(program, mask))}"),) if mask else ()
+        mask = _text(program, getattr(node, "mask", None) or "")
+        return (Moment(True, ("hears", mask), f"hears {_quoted(mask)}", (("mask", mask),)),) if mask else ()
     settings = tuple(
         (name, _text(program, value) if name in _PROMPTS and value else str(value))
         for name, value in node.model_dump(mode="json").items()

@@ -9,7 +9,7 @@
 | live | a call in progress | call | its snapshot |
 | agents | an agent | agent | the snapshot |
 | history | a call that ended | the facts that reports need | who it was, the remarks, the contact |
-| programs | a flow's program, by its hash | all of it, as JSON | |
+| programs | a version of a flow, or ("" for `flow`) of queues and agents | hash, flow, program (JSON), first used at | |
 | flow_versions | a version of a flow | what it is, and how its calls ended | the numbers of the callers it is for |
 
 Times are seconds since the epoch on the engine's clock, except `writer.expires`, which is wall time.
@@ -17,7 +17,7 @@ Times are seconds since the epoch on the engine's clock, except `writer.expires`
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 HEAD = "0003"
 """The newest revision in `migrations/versions`."""
@@ -96,9 +96,9 @@ history = Table(
 programs = Table(
     "programs",
     metadata,
-    Column("hash", String, primary_key=True),
+    Column("hash", Id, primary_key=True),
     Column("flow", String, nullable=False),
-    Column("program", String, nullable=False),
+    Column("program", Text, nullable=False),
     Column("at", Double, nullable=False),
 )
 

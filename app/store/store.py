@@ -346,13 +346,12 @@ class Store:
 
     # ---- programs of flows --------------------------------------------------------------------------------------------
 
-    async def keep_programs(self, kept: Iterable[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
-        """Write down (hash, flow, program as JSON values), to outlive a power cut; one that is there already is the same."""
-        rows: list[Row] = [(hash_, flow, _json_text(program), at) for hash_, flow, program in kept]
-        known = {row[0] for row in await self._backend.rows(select(programs.c.hash).where(programs.c.hash.in_([row[0] for row in rows])))}
-        new = [row for row in rows if row[0] not in known]
-        if new:
-            await self._backend.run([(sql.PROGRAM_PUT, new)], full=True)
+    async def keep_programs(self, wanted: Mapping[str, tuple[str, Any]], at: float) -> None:
+        """Keep what is run, (flow, plain JSON) by hash, to outlive a power cut; what is kept already stays as it is."""
+        kept = {row.hash for row in await self._backend.rows(select(programs.c.hash).where(programs.c.hash.in_(wanted)))}
+        rows: list[Row] = [(key, flow, json.dumps(plain), at) for key, (flow, plain) in wanted.items() if key not in kept]
+        if rows:
+            await self._backend.run([(sql.PROGRAM_PUT, rows)], full=True)
 
     async def programs(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Programs by their hash, as `keep_programs` was given them; one that is not there is left out."""

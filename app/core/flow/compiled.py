@@ -84,7 +84,7 @@ def compile_again(content: Mapping[str, Any], version: str) -> Compiled:
 
     What it names may be gone by now: a call that comes there takes its error exit.
     """
-    program = Program.kept(content, version)
+    program = Program.model_validate(content).of_version(version)
     return Compiled(program, Conditions(program.conditions, variable_types(program)))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -214,12 +213,10 @@ class Program(Part):
             return {**data, "prompts": {k: _phrases(v) for k, v in data["prompts"].items()}}
         return data
 
-    @classmethod
-    def kept(cls, content: Mapping[str, Any], version: str) -> Program:
-        """A program as it was written down, under the version it had then, whatever this release would make of it."""
-        program = cls.model_validate(content)
-        program._version = version
-        return program
+    def of_version(self, version: str) -> Program:
+        """This very program under the version that it was published with, though a newer model may hash it otherwise."""
+        self._version = version
+        return self
 
     @property
     def version(self) -> str:

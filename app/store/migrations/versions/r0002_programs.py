@@ -1,4 +1,4 @@
-"""The programs of flows, by hash: whatever was active once can be run again."""
+"""What processes ran, by hash: programs of flows, and queues with agents. Replays run them again after the files have changed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_ID = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table; what ran before is not known any more."""
     op.create_table(
         "programs",
-        sa.Column("hash", sa.String, primary_key=True),
+        sa.Column("hash", _ID, primary_key=True),
         sa.Column("flow", sa.String, nullable=False),
-        sa.Column("program", sa.String, nullable=False),
+        sa.Column("program", sa.Text, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
     )
 
 
 def downgrade() -> None:
-    """Drop the table."""
+    """Nothing else depends on it."""
     op.drop_table("programs")

@@ -65,7 +65,8 @@ def test_a_step_more_is_told_for_those_whom_it_befalls() -> None:
     )
     first = changes[0]
     assert first.text() == (
-        "A caller, for whom premium holds, now also hears “Do you want to wait? Press 1 for yes, or 2 for no.” and is asked to press 1 or 2."
+        "A caller, for whom premium holds, "
+        "now also hears “Do you want to wait? Press 1 for yes, or 2 for no.” and is asked to press 1 or 2."
     )
     assert [(change.kind, change.who, change.after) for change in changes[1:]] == [
         ("appears", ("for whom premium holds", "who presses 2"), ("hears “Thank you for calling. Goodbye.”", "the call ends"))
@@ -84,7 +85,8 @@ def test_a_step_less_is_told_the_other_way_round() -> None:
         (
             "place: front",
             "place: back",
-            "A caller, for whom late_payer holds, now waits in the queue billing, at its back; before: waits in the queue billing, at its front.",
+            "A caller, for whom late_payer holds, now waits in the queue billing, at its back; "
+            "before: waits in the queue billing, at its front.",
         ),
         (
             "Thank you for calling. Goodbye.\n  nobody",
@@ -126,7 +128,8 @@ start: ask
 on_error: end
 prompts: {ask: Again.}
 steps:
-  ask: {do: menu, prompt: ask, choices: {"1": ask, "2": end}, retry_no_match: ask, retry_no_input: ask, exits: {no_match: end, no_input: end}}
+  ask: {do: menu, prompt: ask, choices: {"1": ask, "2": end}, retry_no_match: ask, retry_no_input: ask,
+        exits: {no_match: end, no_input: end}}
   end: {do: hangup}
 """
     ways = [[moment.words for moment in path] for path in paths(read_text("r.yaml", text, {}, {}).program)]

@@ -13,7 +13,7 @@ margin is taken back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,15 +190,18 @@ class Versions:
         canary = line.canary if line else None
         return self.shelf.get(canary.hash) if canary is not None and canary.is_meant_for(call, ani) else None
 
-    def publish(self, wish: Wish, now: float) -> list[Version]:
-        """Grant a wish; gives the versions that changed. Raises `NotPublished`, and then changes nothing."""
+    def publish(self, wish: Wish, now: float, beside: Container[str] = ()) -> list[Version]:
+        """Grant a wish; gives the versions that changed. Raises `NotPublished`, and then changes nothing.
+
+        `beside` are flows that change in the same breath, whose numbers are known not to clash afterwards.
+        """
         line = self.lines.get(wish.flow) or Line(wish.flow)
         program = self._wanted(wish, line)
         is_canary = wish.share is not None or bool(wish.numbers)
         if is_canary:
             self._must_fit(program, line)
         else:
-            self._must_have_its_numbers(program)
+            self._must_have_its_numbers(program, beside)
         version = line.of(wish.hash)
         if version is None:
             number = max(line.versions, default=0) + 1
@@ -238,10 +241,10 @@ class Versions:
         if set(kept) != set(program.program.dnis):
             raise NotPublished("other-numbers", "a version for some callers only must have the numbers (dnis) of the active version")
 
-    def _must_have_its_numbers(self, program: Compiled) -> None:
+    def _must_have_its_numbers(self, program: Compiled, beside: Container[str]) -> None:
         for other in self.active():
             taken = sorted(set(other.program.dnis) & set(program.program.dnis))
-            if other.name != program.name and taken:
+            if taken and other.name != program.name and other.name not in beside:
                 raise NotPublished("number-taken", f"the number {taken[0]} belongs to flow {other.name!r} already")
 
     def read_files(self, files: Mapping[str, str], now: float) -> tuple[list[Version], list[str]]:
@@ -256,26 +259,36 @@ class Versions:
                 for version in [version for version in line.versions.values() if version.runs()]:
                     _retire(version)
                     changed.append(version)
-        problems = []
+        fresh = {flow: hash_ for flow, hash_ in files.items() if self._has_news(flow, hash_)}
+        problems = self._drop_clashing(fresh)
+        for flow, hash_ in fresh.items():
+            changed += self.publish(Wish(flow, hash_, FILES), now, fresh)
         for flow, hash_ in files.items():
-            try:
-                changed += self._read_file(flow, hash_, now)
-            except NotPublished as error:
-                problems.append(f"{flow}: {error}")
+            found = self.lines[flow].of(hash_) if flow in self.lines else None
+            if found is not None:
+                found.seen = now
+                changed += [] if found in changed else [found]
         return changed, problems
 
-    def _read_file(self, flow: str, hash_: str, now: float) -> list[Version]:
+    def _drop_clashing(self, fresh: dict[str, str]) -> list[str]:
+        """Take out of `fresh` what cannot be published; says why. One that stays as it was may be in the way of another."""
+        problems: list[str] = []
+        while True:
+            for flow, hash_ in fresh.items():
+                try:
+                    self._must_have_its_numbers(self._wanted(Wish(flow, hash_, FILES), Line(flow)), fresh)
+                except NotPublished as error:
+                    problems.append(f"{flow}: {error}")
+                    del fresh[flow]
+                    break
+            else:
+                return problems
+
+    def _has_news(self, flow: str, hash_: str) -> bool:
+        """Whether a file says something that is to be published."""
         line = self.lines.get(flow) or Line(flow)
         known, last = line.of(hash_), max((version.seen for version in line.versions.values()), default=0.0)
-        changed: list[Version] = []
-        brought_back = known is not None and known.seen < last and known.published_at <= last
-        if known is None or line.active is None or brought_back:
-            changed = self.publish(Wish(flow, hash_, FILES), now)
-        seen = self.lines[flow].of(hash_)
-        if seen is not None:
-            seen.seen = now
-            changed += [] if seen in changed else [seen]
-        return changed
+        return known is None or line.active is None or (known.seen < last and known.published_at <= last)
 
     def count(self, flow: str, hash_: str, marks: int) -> tuple[list[Version], Version | None]:
         """Note how a call ended: the versions that changed, and the canary that this takes back."""

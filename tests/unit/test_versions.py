@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.core import commands as do
 from app.core import events as ev
@@ -322,6 +325,100 @@ def test_the_number_of_a_flow_whose_file_was_renamed_goes_to_the_new_flow(shop: 
     renamed = program("This is one.", flow="welcome")
     shop.read(renamed)
     assert shop.runs(shop.caller()) == renamed.version
+
+
+def test_files_may_exchange_their_numbers(shop: Shop) -> None:
+    shop.read(ONE, program("Other.", flow="other", dnis="3000"))
+    shop.wait(1)
+    mine, others = program("This is one.", dnis="3000"), program("Other.", flow="other")
+    assert not [fact for fact in shop.read(mine, others) if isinstance(fact, facts.Noticed)]
+    assert (shop.runs(shop.caller()), shop.runs(shop.caller(dnis="3000"))) == (others.version, mine.version)
+
+
+def test_a_file_that_cannot_be_published_keeps_the_number_that_another_wanted(shop: Shop) -> None:
+    shop.publish(program("By hand.", flow="byhand", dnis="9000"))
+    shop.wait(1)
+    out = shop.read(program("Moves.", dnis="9000"), program("Wants.", flow="wants", dnis="2000"))
+    assert sorted(fact.detail for fact in out if isinstance(fact, facts.Noticed)) == [
+        "greeting: the number 9000 belongs to flow 'byhand' already",
+        "wants: the number 2000 belongs to flow 'greeting' already",
+    ]
+    assert shop.runs(shop.caller()) == ONE.version
+
+
+# ---- anything in any order ----------------------------------------------------------------------------------------------
+
+
+class Anything(RuleBasedStateMachine):
+    """Publishing, canaries, starts, crashes and calls in any order: whatever happens, a call keeps its version, and there is one active."""
+
+    flows = (ONE, TWO, THREE, program("Four.", dnis="2001"), program("Other.", flow="other", dnis="3000"), program("Taken.", flow="other"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shop = Shop()
+        self.began: dict[str, str] = {}
+
+    @rule(flow=st.sampled_from(flows), share=st.none() | st.floats(0, 100), margin=st.floats(0, 1), stale=st.booleans())
+    def publish(self, flow: Compiled, share: float | None, margin: float, stale: bool) -> None:
+        before = {name: [v.row() for v in line.versions.values()] for name, line in self.shop.versions.lines.items()}
+        try:
+            self.shop.publish(flow, share=share, guard={"calls": 2, "margin": margin}, tag="9.9.9" if stale else "")
+        except NotPublished:
+            assert before == {name: [v.row() for v in line.versions.values()] for name, line in self.shop.versions.lines.items()}
+        else:
+            assert not stale
+
+    @rule(flows=st.lists(st.sampled_from(flows), max_size=2, unique_by=lambda flow: (flow.name, flow.program.dnis)))
+    def start(self, flows: list[Compiled]) -> None:
+        if len({flow.name for flow in flows}) == len(flows) == len({flow.program.dnis for flow in flows}):
+            self.shop.wait(1)
+            self.shop.read(*flows)
+
+    @rule(dnis=st.sampled_from(["2000", "2001", "3000"]))
+    def call(self, dnis: str) -> None:
+        call = self.shop.caller(dnis=dnis)
+        if call in self.shop.center.calls:
+            self.began[call] = self.shop.runs(call)
+
+    @rule(data=st.data(), well=st.booleans())
+    def end(self, data: st.DataObject, well: bool) -> None:
+        live = [call for call in self.began if call in self.shop.center.calls and self.shop.at_step(call) == "hello"]
+        if live:
+            (Shop.goes_well if well else Shop.gives_up)(self.shop, data.draw(st.sampled_from(live)))
+
+    @rule()
+    def crash(self) -> None:
+        old = self.shop.versions
+        rows = json.loads(json.dumps([v.row() for line in old.lines.values() for v in line.versions.values()]))
+        self.shop.book = Book({}, {}, {})
+        self.shop.book.published.shelf.update(old.shelf)
+        self.shop.book.published.restore(rows)
+        self.shop.book.renumber()
+        self.shop.crash()
+
+    @invariant()
+    def a_live_call_keeps_its_version(self) -> None:
+        for call, version in self.began.items():
+            assert call not in self.shop.center.calls or self.shop.runs(call) == version
+
+    @invariant()
+    def one_is_active_and_numbers_are_never_given_twice(self) -> None:
+        numbers: list[str] = []
+        for line in self.shop.versions.lines.values():
+            states = [version.state for version in line.versions.values()]
+            assert states.count("active") <= 1
+            assert states.count("canary") <= (1 if "active" in states else 0)
+            assert sorted(line.versions) == list(range(1, len(states) + 1))
+            assert len({version.hash for version in line.versions.values()}) == len(states)
+            if line.active:
+                numbers += self.shop.versions.shelf[line.active.hash].program.dnis
+        assert len(numbers) == len(set(numbers))
+        assert sorted(self.shop.center.book.flows) == sorted(numbers)
+
+
+TestAnything = Anything.TestCase
+TestAnything.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 # ---- written down -------------------------------------------------------------------------------------------------------

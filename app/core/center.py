@@ -654,8 +654,10 @@ class Center:
 
     def _flows_read(self, event: ev.FlowsRead, now: float) -> None:
         self.book.published.restore(event.versions)
+        before = {id(version): version.state for line in self.book.published.lines.values() for version in line.versions.values()}
         changed, problems = self.book.published.read_files(event.files, now)
-        self._versions_changed(changed)
+        self._touched.versions.update({(version.flow, version.number): version for version in changed})
+        self._versions_changed(version for version in changed if version.state != before.get(id(version)))
         self._out.extend(facts.Noticed("", "flow not published", problem) for problem in problems)
 
     def _versions_changed(self, changed: Iterable[Version]) -> None:

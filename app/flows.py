@@ -1,11 +1,12 @@
 """Publishing a flow while calls go on: read and check it, speak what it says, write the program down, and only then tell the centre.
 
 What callers get is decided by one event (`FlowPublished`), so two who publish at once cannot mix: whoever comes second has decided
-upon versions that are not those any more, and is refused.
+upon versions that are not those any more, and is refused. Whatever takes long is done in a thread: callers wait for none of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import structlog
 
 from app.api.backend import BadFlow, Refused, StorageBusy
 from app.core import facts
-from app.core.events import Event, FlowPublished, FlowsRead
+from app.core.events import CallerLeft, Event, FlowPublished, FlowsRead
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.core.versions import FIGURES, Line, Version
@@ -110,7 +111,8 @@ class Flows:
 
     async def diff(self, flow: str, before: int, after: int) -> list[dict[str, Any]]:
         """What changes for callers from one version to another."""
-        return [change.told() for change in differences(await self._program(flow, before), await self._program(flow, after))]
+        both = await self._program(flow, before), await self._program(flow, after)
+        return [change.told() for change in await asyncio.to_thread(differences, *both)]
 
     def _line(self, flow: str) -> Line:
         line = self._published.lines.get(flow)
@@ -147,7 +149,7 @@ class Flows:
         tag = wish.pop("tag", "") or self._tag(flow)
         try:
             read = read_text if isinstance(content, str) else read_json
-            compiled = read(name, content, self._outputs, self._engine.center.book.queues)  # type: ignore[arg-type]
+            compiled = await asyncio.to_thread(read, name, content, self._outputs, self._engine.center.book.queues)  # type: ignore[arg-type]
         except ProjectError as error:
             raise BadFlow(error.problems) from None
         if compiled.name != flow:
@@ -158,7 +160,8 @@ class Flows:
         """Publish a version again, as `publish` does: it is checked against the actions and queues of today."""
         tag = wish.pop("tag", "") or self._line(flow).tag
         try:
-            compiled = check_again(await self._program(flow, number), self._outputs, self._engine.center.book.queues)
+            program = await self._program(flow, number)
+            compiled = await asyncio.to_thread(check_again, program, self._outputs, self._engine.center.book.queues)
         except ProjectError as error:
             raise BadFlow(error.problems) from None
         return await self._release(compiled, by, tag, wish)
@@ -188,6 +191,8 @@ def _kept(flow: Compiled) -> tuple[str, tuple[str, dict[str, Any]]]:
 
 def _tell_the_log(happened: list[tuple[float, Event, list[Any]]], agents: list[str]) -> None:
     for _, event, out in happened:
+        if not isinstance(event, FlowPublished | FlowsRead | CallerLeft):
+            continue
         for thing in out:
             if isinstance(thing, facts.VersionChanged):
                 say = log.warning if thing.why else log.info

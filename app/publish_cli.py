@@ -64,6 +64,9 @@ def publish(
 
     With --share or --number only those callers get it until it is activated, and it is taken back by itself when it does worse than the
     active version. Content that was a version before keeps its number. Exit status 1 when nothing was published.
+
+    The files of the project are published in the same way when the application starts, where they have changed since it last did. So what
+    was published or rolled back meanwhile stays, unless its file says something new.
     """
     try:
         text = file.read_bytes().decode()

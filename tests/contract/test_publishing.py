@@ -424,6 +424,22 @@ async def test_a_database_from_before_there_were_versions_is_brought_up_to_date(
         assert await shop.store.timeline("a") is not None
 
 
+async def test_a_release_that_hashes_programs_otherwise_makes_no_version_of_the_same_program(store_url: str, key_file: Path) -> None:
+    async with shop_at(store_url, key_file, dead_process()) as first:
+        assert await first.hears("call1") == "This is one."
+        hash_ = first.engine.center.calls["call1"].flow.version
+        await first.engine.submit(ev.CallerLeft("call1"))
+    engine = create_async_engine(store_url)
+    async with engine.begin() as connection:
+        for table in ("flow_versions", "programs"):
+            await connection.execute(sql_text(f"UPDATE {table} SET hash = 'of another release' WHERE hash = :hash"), {"hash": hash_})  # noqa: S608
+    await engine.dispose()
+    async with shop_at(store_url, key_file) as second:
+        assert await second.states() == {1: "active"}
+        assert await second.hears("call2") == "This is one."
+        assert second.engine.center.calls["call2"].flow.version == "of another release"
+
+
 async def test_programs_come_back_as_they_were_kept(store_url: str, key_file: Path) -> None:
     store = await Store.open(store_url, key_file)
     odd = {"prompts": {"a": ["\x00 \U0001f600 'DROP TABLE programs'"]}}

@@ -7,7 +7,7 @@ paths without a match appear or vanish. Changes that are alike on several paths 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
@@ -16,6 +16,8 @@ from app.core.flow.program import Program
 from app.publish.paths import Moment, Path, TooManyPaths, paths
 
 CHANGED, APPEARS, VANISHES, PROGRAM = "changed", "appears", "vanishes", "program"
+PAIRS = 200_000
+"""Pairs of paths that are looked at one by one."""
 _ORDER = (PROGRAM, CHANGED, APPEARS, VANISHES)
 Circumstances = tuple[tuple[Any, ...], ...]
 
@@ -69,11 +71,20 @@ class _Alike:
 def differences(old: Program, new: Program) -> list[Change]:
     """Every change, the program's own first."""
     changes = list(_of_the_program(old, new))
+    both = old, _named_alike(new, old)
     try:
-        before, after = _by_circumstances(old, paths(_named_alike(old, old))), _by_circumstances(new, paths(_named_alike(new, old)))
+        before, after = _all_ways(*both)
     except TooManyPaths as error:
         return [*changes, Change(PROGRAM, (f"{error}; they were not compared",), (), ())]
     return sorted((*changes, *_of_the_paths(before, after)), key=lambda change: (_ORDER.index(change.kind), -change.ways))
+
+
+def _all_ways(old: Program, new: Program) -> tuple[dict[Circumstances, Path], dict[Circumstances, Path]]:
+    """The paths of both; where there are too many, ways that lead to the same step are taken together."""
+    try:
+        return _by_circumstances(paths(old)), _by_circumstances(paths(new))
+    except TooManyPaths:
+        return _by_circumstances(paths(old, together=True)), _by_circumstances(paths(new, together=True))
 
 
 def _of_the_program(old: Program, new: Program) -> Iterable[Change]:
@@ -103,28 +114,46 @@ def _named_alike(program: Program, old: Program) -> Program:
     return program.model_copy(update={"steps": steps})
 
 
-def _by_circumstances(program: Program, found: Iterable[Path]) -> dict[Circumstances, Path]:
+def _by_circumstances(found: Iterable[Path]) -> dict[Circumstances, Path]:
     return {tuple(moment.key for moment in path if not moment.noticed): path for path in found}
 
 
 def _of_the_paths(before: Mapping[Circumstances, Path], after: Mapping[Circumstances, Path]) -> list[Change]:
     groups: dict[tuple[Any, ...], _Alike] = {}
     gone, come = [key for key in before if key not in after], [key for key in after if key not in before]
-    pairs = [(before[key], after[key]) for key in after if key in before]
-    matched: set[Circumstances] = set()
-    for new in come:
-        fitting = [old for old in gone if _is_within(old, new) or _is_within(new, old)]
-        if fitting:
-            best = max(fitting, key=lambda old: (min(len(old), len(new)), -abs(len(old) - len(new))))
-            matched |= {best, new}
-            pairs.append((before[best], after[new]))
-    for was, is_ in pairs:
-        _compare(was, is_, groups)
-    for kind, those, others in ((APPEARS, come, before), (VANISHES, gone, after)):
+    matches = _matches(come, gone)
+    nearest, matched = dict(matches), {key for pair in matches for key in pair}
+    for key in after:
+        if key in before or key in nearest:
+            _compare(before[nearest.get(key, key)], after[key], groups)
+    for kind, those, paths_of, others in ((APPEARS, come, after, before), (VANISHES, gone, before, after)):
+        beginnings = {key[:n] for key in others for n in range(len(key) + 1)}
         for key in those:
-            if key not in matched and not any(_is_within(key, m) or _is_within(m, key) for m in matched):
-                _alone(kind, key, (after if kind == APPEARS else before)[key], others, groups)
+            if key not in matched:
+                _alone(kind, key, paths_of[key], beginnings, groups)
     return [group.change() for group in groups.values()]
+
+
+def _matches(come: Sequence[Circumstances], gone: Sequence[Circumstances]) -> list[tuple[Circumstances, Circumstances]]:
+    """New and old circumstances of which one is the other with more in it; of several for the same new ones the nearest comes last.
+
+    Where there are very many, only what differs in one stretch is found.
+    """
+    found: list[tuple[Circumstances, Circumstances]] = []
+    new, old = set(come), set(gone)
+    found += [(shorter, key) for key in gone for shorter in _shortened(key) if shorter in new]
+    found += [(key, shorter) for key in come for shorter in _shortened(key) if shorter in old]
+    if len(come) * len(gone) <= PAIRS:
+        known = {key for pair in found for key in pair}
+        found += [(n, o) for n in come if n not in known for o in gone if _is_within(o, n) or _is_within(n, o)]
+    return sorted(found, key=lambda pair: (min(map(len, pair)), -abs(len(pair[0]) - len(pair[1]))))
+
+
+def _shortened(key: Circumstances) -> Iterator[Circumstances]:
+    """The circumstances with each stretch of them left out."""
+    for length in range(1, len(key)):
+        for at in range(len(key) - length + 1):
+            yield key[:at] + key[at + length :]
 
 
 def _is_within(few: Circumstances, many: Circumstances) -> bool:
@@ -172,9 +201,9 @@ def _settings(those: Iterable[Moment], others: Iterable[Moment]) -> tuple[str, .
     )
 
 
-def _alone(kind: str, key: Circumstances, path: Path, others: Iterable[Circumstances], groups: dict[tuple[Any, ...], _Alike]) -> None:
+def _alone(kind: str, key: Circumstances, path: Path, beginnings: Container[Circumstances], groups: dict[tuple[Any, ...], _Alike]) -> None:
     """Note a path that the other version has no match for, from the first circumstance that tells it from all of the other's paths."""
-    shared = max((_same_beginning(key, other) for other in others), default=0)
+    shared = next(n for n in range(len(key), -1, -1) if key[:n] in beginnings)
     mine = [moment for moment in path if not moment.noticed]
     who = mine[: shared + 1]
     at = path.index(who[-1]) if who else 0
@@ -183,7 +212,3 @@ def _alone(kind: str, key: Circumstances, path: Path, others: Iterable[Circumsta
     if not group.whose or len(rest) < len(group.before or group.after):
         group.before, group.after = ((), rest) if kind == APPEARS else (rest, ())
     group.whose.append(who)
-
-
-def _same_beginning(one: Circumstances, other: Circumstances) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -7,14 +7,14 @@ are in none of it: two flows that treat callers alike have the same paths. A way
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.flow import program as nodes
 from app.core.flow.program import Program
 
-MOST = 20_000
+MOST = 10_000
 """Paths that are looked at."""
 SHOWN = 120
 """Characters of a text that are told."""
@@ -61,33 +61,37 @@ class Moment:
 
 
 Path = tuple[Moment, ...]
+WaysOut = Callable[[Program, Any], Iterator[tuple[Path, str]]]
 
 
-def paths(program: Program) -> list[Path]:
-    """Every path from the arrival, from the error exit, and of those who come back from the fallback. Raises `TooManyPaths`."""
+def paths(program: Program, *, together: bool = False) -> list[Path]:
+    """Every path from the arrival, from the error exit, and of those who come back from the fallback. Raises `TooManyPaths`.
+
+    Where ways out of a step lead to the same step they are one way with `together`, which makes far fewer paths.
+    """
     entries = [(program.start, ()), (program.on_error, (_circumstance("error", words="whose call fails on our side"),))]
     if program.returns:
         entries.append((program.returns, (_circumstance("returns", words="who comes back from the fallback to a place in a queue"),)))
     found: list[Path] = []
     for step, before in entries:
-        for path in _from(program, step, before, frozenset()):
+        for path in _from(program, step, before, frozenset(), _ways_together if together else _ways):
             found.append(path)
             if len(found) > MOST:
                 raise TooManyPaths(f"flow {program.flow} has more than {MOST} ways through it")
     return found
 
 
-def _from(program: Program, step: str, before: Path, seen: frozenset[str]) -> Iterator[Path]:
+def _from(program: Program, step: str, before: Path, seen: frozenset[str], ways_out: WaysOut) -> Iterator[Path]:
     node = program.steps[step]
     noticed = _experiences(program, node)
     if step in seen:
         yield (*before, *(noticed and (Moment(True, ("again", noticed[0].key), f"comes to this again: {noticed[0].words}"),)))
         return
-    ways = list(_ways(program, node))
+    ways = list(ways_out(program, node))
     if not ways:
         yield (*before, *noticed)
     for circumstance, target in ways:
-        yield from _from(program, target, (*before, *noticed, *circumstance), seen | {step})
+        yield from _from(program, target, (*before, *noticed, *circumstance), seen | {step}, ways_out)
 
 
 def _ways(program: Program, node: Any) -> Iterator[tuple[Path, str]]:
@@ -99,6 +103,17 @@ def _ways(program: Program, node: Any) -> Iterator[tuple[Path, str]]:
     only = len(node.exits) == 1 and not getattr(node, "choices", None) and not getattr(node, "cases", None)
     for name, target in node.exits.items():
         yield ((), target) if only else ((_left_by(program, node, name),), target)
+
+
+def _ways_together(program: Program, node: Any) -> Iterator[tuple[Path, str]]:
+    """The same, those with the same step to follow as one."""
+    by_target: dict[str, list[Moment]] = {}
+    for circumstances, target in _ways(program, node):
+        by_target.setdefault(target, []).extend(circumstances)
+    for target, alike in by_target.items():
+        key = ("one of", *sorted(map(repr, (moment.key for moment in alike))))
+        words = " or ".join(moment.words for moment in alike)
+        yield ((Moment(False, key, words),) if len(alike) > 1 and len(by_target) > 1 else tuple(alike[: len(by_target) - 1])), target
 
 
 def _left_by(program: Program, node: Any, name: str) -> Moment:

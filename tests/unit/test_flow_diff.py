@@ -147,6 +147,25 @@ def test_a_flow_with_too_many_ways_is_told_to_be_one(monkeypatch: pytest.MonkeyP
     assert "more than 20 ways" in change.text()
 
 
+def test_in_a_flow_with_very_many_ways_those_that_lead_to_the_same_are_taken_together() -> None:
+    def questions(count: int, last: str) -> Program:
+        steps = [
+            f'  q{n}: {{do: menu, prompt: ask, choices: {{"1": q{n + 1}, "2": q{n + 1}}}, retry_no_match: ask, retry_no_input: ask,'
+            f" exits: {{no_match: end, no_input: end}}}}\n"
+            for n in range(count)
+        ]
+        text = f"flow: long\nstart: q0\non_error: end\nprompts: {{ask: Which one, last: {last}}}\nsteps:\n{''.join(steps)}"
+        return read_text(
+            "long.yaml", f"{text}  q{count}: {{do: say, prompt: last, exits: {{done: end}}}}\n  end: {{do: hangup}}\n", {}, {}
+        ).program
+
+    with pytest.raises(TooManyPaths):
+        paths(questions(20, "Thanks."))
+    (change,) = differences(questions(20, "Thanks."), questions(20, "Bye."))
+    assert change.after == ("hears “Bye.”",)
+    assert change.who == ("who presses 1 or who presses 2",)
+
+
 @pytest.mark.parametrize("read", [lambda changes: [change.told() for change in changes]])
 def test_a_change_is_plain_json_with_its_sentence(read: Callable[[list[Change]], list[dict[str, object]]]) -> None:
     (row,) = read(changed(("place: front", "place: back")))

@@ -7,7 +7,7 @@ are in none of it: two flows that treat callers alike have the same paths. A way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,6 @@ class Moment:
 
 
 Path = tuple[Moment, ...]
-WaysOut = Callable[[Program, Any], Iterator[tuple[Path, str]]]
 
 
 def paths(program: Program, *, together: bool = False) -> list[Path]:
@@ -69,29 +68,36 @@ def paths(program: Program, *, together: bool = False) -> list[Path]:
 
     Where ways out of a step lead to the same step they are one way with `together`, which makes far fewer paths.
     """
-    entries = [(program.start, ()), (program.on_error, (_circumstance("error", words="whose call fails on our side"),))]
-    if program.returns:
-        entries.append((program.returns, (_circumstance("returns", words="who comes back from the fallback to a place in a queue"),)))
+    noticed = {name: _experiences(program, node) for name, node in program.steps.items()}
+    ways = {name: list((_ways_together if together else _ways)(program, node)) for name, node in program.steps.items()}
     found: list[Path] = []
-    for step, before in entries:
-        for path in _from(program, step, before, frozenset(), _ways_together if together else _ways):
-            found.append(path)
-            if len(found) > MOST:
-                raise TooManyPaths(f"flow {program.flow} has more than {MOST} ways through it")
+    nobody: frozenset[str] = frozenset()
+    open_ways = [(step, before, nobody) for step, before in reversed(_entries(program))]
+    while open_ways:
+        step, before, seen = open_ways.pop()
+        if step in seen or not ways[step]:
+            found.append((*before, *(_again(noticed[step]) if step in seen else noticed[step])))
+        for circumstance, target in reversed(ways[step]) if step not in seen else ():
+            open_ways.append((target, (*before, *noticed[step], *circumstance), seen | {step}))
+        if len(found) > MOST:
+            raise TooManyPaths(f"flow {program.flow} has more than {MOST} ways through it")
     return found
 
 
-def _from(program: Program, step: str, before: Path, seen: frozenset[str], ways_out: WaysOut) -> Iterator[Path]:
-    node = program.steps[step]
-    noticed = _experiences(program, node)
-    if step in seen:
-        yield (*before, *(noticed and (Moment(True, ("again", noticed[0].key), f"comes to this again: {noticed[0].words}"),)))
-        return
-    ways = list(ways_out(program, node))
-    if not ways:
-        yield (*before, *noticed)
-    for circumstance, target in ways:
-        yield from _from(program, target, (*before, *noticed, *circumstance), seen | {step}, ways_out)
+def _entries(program: Program) -> list[tuple[str, Path]]:
+    """The steps at which callers begin, with what is special about those who do."""
+    entries: list[tuple[str, Path]] = [
+        (program.start, ()),
+        (program.on_error, (_circumstance("error", words="whose call fails on our side"),)),
+    ]
+    if program.returns:
+        entries.append((program.returns, (_circumstance("returns", words="who comes back from the fallback to a place in a queue"),)))
+    return entries
+
+
+def _again(noticed: Path) -> Path:
+    """A step that the caller comes to for the second time."""
+    return tuple(Moment(True, ("again", moment.key), f"comes to this again: {moment.words}") for moment in noticed[:1])
 
 
 def _ways(program: Program, node: Any) -> Iterator[tuple[Path, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -17,8 +18,12 @@ from tests.unit.centre import OUTPUTS, PROJECT, book
 DEMO = (PROJECT / "flows" / "order-status.yaml").read_text()
 
 
+QUEUES = book().queues
+
+
+@cache
 def program(text: str = DEMO) -> Program:
-    return read_text("flow.yaml", text, OUTPUTS, book().queues).program
+    return read_text("flow.yaml", text, OUTPUTS, QUEUES).program
 
 
 def changed(*pairs: tuple[str, str]) -> list[Change]:

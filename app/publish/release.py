@@ -41,11 +41,12 @@ def _tree(value: Any, depth: int, name: str) -> Tree:
 
 def check_again(program: Program, outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
     """An older program against the actions and queues of today; raises `ProjectError`."""
-    problems = [
-        f"{program.flow}: action {action!r} {'is not there any more' if action not in outputs else 'gives other attributes by now'}"
-        for action, types in program.outputs.items()
-        if outputs.get(action) != types
-    ]
+    problems = []
+    for action, types in program.outputs.items():
+        if action not in outputs:
+            problems.append(f"{program.flow}: there is no action {action!r} any more")
+        elif changed := [name for name, kind in types.items() if outputs[action].get(name) != kind]:
+            problems.append(f"{program.flow}: action {action!r} does not give {', '.join(changed)} as it did")
     if problems:
         raise ProjectError(problems)
     try:

@@ -19,8 +19,9 @@ from app.core.center import Book, Center
 from app.core.flow.compiled import Compiled
 from app.core.record import pack, unpack
 from app.core.versions import WINDOW, Guard, NotPublished, Version, Versions, Wish
-from app.publish.release import read_text
-from tests.unit.centre import Sim
+from app.publish.centre import ProjectError
+from app.publish.release import check_again, read_text
+from tests.unit.centre import OUTPUTS, Sim, book
 
 FLOW = """
 flow: greeting
@@ -193,6 +194,33 @@ def test_what_cannot_be_published_is_refused_and_changes_nothing(shop: Shop, kin
     assert line.canary is None
     assert set(shop.versions.lines) == {"greeting"}
     assert shop.runs(shop.caller()) == line.active.hash
+
+
+def _without(action: str, *names: str) -> dict[str, dict[str, str]]:
+    return {**OUTPUTS, action: {name: kind for name, kind in OUTPUTS[action].items() if name not in names}}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        (OUTPUTS, []),
+        ({**OUTPUTS, "crm.order_link": {**OUTPUTS["crm.order_link"], "more": "string"}}, []),
+        (_without("crm.order_link", "url"), ["order-status: action 'crm.order_link' does not give url as it did"]),
+        (
+            {name: kinds for name, kinds in OUTPUTS.items() if name != "crm.order_link"},
+            ["order-status: there is no action 'crm.order_link' any more"],
+        ),
+    ],
+)
+def test_an_older_program_is_checked_against_the_actions_of_today(outputs: dict[str, dict[str, str]], told: list[str]) -> None:
+    demo = book()
+    older = demo.flows["1000"].program
+    try:
+        assert check_again(older, outputs, demo.queues).version == older.version
+        problems = []
+    except ProjectError as error:
+        problems = error.problems
+    assert problems == told
 
 
 # ---- the guard ----------------------------------------------------------------------------------------------------------

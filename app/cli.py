@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.flow_cli import flow, show_proven
+from app.publish_cli import register as register_publishing
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -39,6 +40,7 @@ show = typer.Typer(no_args_is_help=True, help="What goes on: calls, agents, queu
 asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
+register_publishing(flow)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 out = Console(highlight=False)

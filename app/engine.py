@@ -37,10 +37,12 @@ from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
+from app.core.flow.compiled import compile_again
 from app.core.record import TYPES, pack, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
 from app.core.session import SessionRefused
-from app.store import TTL, Batch, LeaseLost, Store, StoreClash, StoreError
+from app.core.versions import NotPublished
+from app.store import TTL, Batch, LeaseLost, Recovered, Store, StoreClash, StoreError
 from app.store.lease import clock as lease_clock
 
 log = structlog.get_logger()
@@ -181,6 +183,7 @@ class Engine:
     async def take_over(self) -> int:
         """Bring the centre back from the store's rows; gives how many calls were live. Before `run`, once."""
         left = await self.store.recover()
+        await self._bring_versions(left)
         self.clock.not_before(left.now_floor)
         now = self.clock.now()
         self._blind_until = now + BLIND if left.live else 0.0
@@ -192,6 +195,19 @@ class Engine:
             log.warning("call not at its step", call=call, problem=problem)
             self.post(ev.StepFailed(call, problem))
         return len(left.live)
+
+    async def _bring_versions(self, left: Recovered) -> None:
+        """Every version of every flow, with the programs of those that new calls run and of those that live calls began with."""
+        versions = self.center.book.published
+        versions.restore(left.versions)
+        running = {version.hash for line in versions.lines.values() for version in line.versions.values() if version.runs()}
+        wanted = running | {str(row["version"]) for row in left.live.values()}
+        for hash_, content in (await self.store.programs(wanted - versions.shelf.keys())).items():
+            try:
+                versions.shelf[hash_] = compile_again(content, hash_)
+            except ValueError as error:
+                log.error("a program cannot be run by this release", version=hash_, problem=str(error)[:500])
+        self.center.book.renumber()
 
     async def keep_lease(self) -> None:
         """Renew the lease where no commit has done so; raises `LeaseGone` when it is another's by now."""
@@ -319,7 +335,7 @@ class Engine:
             self._passing("before_handled", [event])
         try:
             out = self.center.fail(event.call, event.error, now) if isinstance(event, ev.StepFailed) else self.center.handle(event, now)
-        except (IllegalMove, UnknownAgent, SessionRefused) as refusal:
+        except (IllegalMove, UnknownAgent, SessionRefused, NotPublished) as refusal:
             if arrival.done is not None and not arrival.done.done():
                 arrival.done.set_exception(refusal)
             return
@@ -365,6 +381,7 @@ class Engine:
         for call in touched.ended:
             self.ended[call.id] = row = history_row(call)
             pending.batch.history.append(row)
+        pending.batch.versions.update({key: version.row() for key, version in touched.versions.items()})
         for agent in touched.agents:
             pending.batch.agents[agent] = dump_agent(self.center, agent)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.publish.meaning import Context
     from app.publish.proofs import Report
 
-flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, the schema for editors.")
+flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, versions, the schema for editors.")
 out = Console(highlight=False)
 
 Kind = Literal["flow", "centre", "actions"]

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from app.api.backend import Refused, StorageBusy
+from app.api.backend import Flows, Refused, StorageBusy
 from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import OFFERED, QUEUED, TALKING, Call
 from app.core.events import DigitPressed, Event, LegRinging
 from app.core.session import SessionRefused
+from app.core.versions import NotPublished
 from app.engine import COMMIT_EDGES, Engine
 from app.feed import Feed, Place
 from app.hooks import Hooks
@@ -30,7 +31,9 @@ Health = Callable[[], Mapping[str, Any]]
 
 
 class House:
-    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks."""
+    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks. `flows` is to be set by whoever has them."""
+
+    flows: Flows
 
     def __init__(self, engine: Engine, parts: Mapping[str, Health], feed: Feed | None = None, hooks: Hooks | None = None) -> None:
         self._engine = engine
@@ -51,7 +54,7 @@ class House:
             await asyncio.wait_for(self._engine.submit(event), PATIENCE)
         except TimeoutError:
             raise StorageBusy from None
-        except (IllegalMove, UnknownAgent) as refusal:
+        except (IllegalMove, UnknownAgent, NotPublished) as refusal:
             raise Refused(refusal.kind, str(refusal)) from None
         except SessionRefused as refusal:
             raise Refused(refusal.kind, str(refusal), refusal.errors) from None

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from app.core.events import AgentPhoneChanged, Event
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
 from app.feed import Feed
+from app.flows import Flows, Unspeakable
 from app.hooks import Hooks
 from app.house import House
 from app.pbx.adapter import Line, Pbx
@@ -71,7 +72,7 @@ async def _serve(settings: Settings) -> int:
         book, definitions = load_project(settings)
         async with AsyncExitStack() as stack:
             return await Application(settings, book, definitions).run(stack)
-    except (Refused, ProjectError, ActionFileError, StoreRefused, BadCredentials, SpeechFailed, AriRefused) as error:
+    except (Refused, ProjectError, ActionFileError, StoreRefused, BadCredentials, SpeechFailed, Unspeakable, AriRefused) as error:
         print(f"callwright: cannot run: {error}", file=sys.stderr, flush=True)
         return WRONG
     except (LeaseGone, AriReplaced) as error:
@@ -109,6 +110,7 @@ class Application:
         store = await Store.open(settings.database_url, settings.state / "callwright.key")
         stack.push_async_callback(store.close)
         await _lease(store)
+        files = {flow.name: flow for flow in self.book.flows.values()}
         engine = Engine(self.book, store)
         calls = await engine.take_over()
         log.info("taken over", calls=calls)
@@ -119,13 +121,14 @@ class Application:
         stack.push_async_callback(mailer.close)
         speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
         stack.push_async_callback(speech.close)
-        await self._warm(speech)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         ami = self._ami(engine)
         feed, poster = Feed(store), Poster(settings.origins)
         stack.push_async_callback(poster.close)
         hooks = Hooks(settings.webhooks, feed, store, poster)
         house = House(engine, self._health(pbx, ami, actions), feed, hooks)
+        house.flows = flows = Flows(engine, self._outputs(), _spoken(speech), house.submit)
+        await flows.read_files(files.values())
         engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
@@ -138,16 +141,8 @@ class Application:
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
 
-    async def _warm(self, speech: Speech) -> None:
-        """Render before the first call what can be known before it."""
-        texts = [
-            (phrase, flow.program.language)
-            for flow in {id(flow): flow for flow in self.book.flows.values()}.values()
-            for name in flow.program.prompts
-            for kind, _, phrase in (media.partition(":") for media in flow.media(name))
-            if kind == "text" and "{{" not in phrase and "{%" not in phrase
-        ]
-        await speech.warm(texts)
+    def _outputs(self) -> dict[str, Mapping[str, str]]:
+        return {name: definition.outputs for name, definition in self.definitions.items()}
 
     def _actions(self, post: Callable[[Event], None]) -> Actions:
         try:
@@ -331,6 +326,16 @@ def _rendered(speech: Speech) -> Callable[[str, str], Awaitable[str]]:
         return f"sound:{path.with_suffix('')}"
 
     return render
+
+
+def _spoken(speech: Speech) -> Callable[[Iterable[tuple[str, str]]], Awaitable[object]]:
+    async def speak(texts: Iterable[tuple[str, str]]) -> object:
+        try:
+            return await speech.warm(texts)
+        except SpeechFailed as error:
+            raise Unspeakable(str(error)) from None
+
+    return speak
 
 
 def _of_action(actions: Actions, name: str) -> dict[str, Any]:

@@ -45,7 +45,11 @@ class Document:
 
 def read_yaml(path: Path) -> Document:
     """Read one file; raises `YamlError` for what is no YAML, `OSError` for what cannot be read."""
-    raw = path.read_bytes()
+    return parse_yaml(path.read_bytes())
+
+
+def parse_yaml(raw: bytes) -> Document:
+    """Read a file's content; raises `YamlError` for what is no YAML."""
     if len(raw) > MAX_BYTES:
         raise YamlError(1, f"the file has {len(raw)} bytes; {MAX_BYTES} are allowed")
     try:

@@ -21,8 +21,43 @@ class Refused(Exception):
         self.errors = errors
 
 
+class BadFlow(Exception):
+    """A flow that cannot be published as it is; a line for each mistake, such as `hotline.yaml:12: steps.menu: ...`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Flows(Protocol):
+    """Flows and their versions. Raises `Refused` for what is not there, or not possible as things are."""
+
+    def flows(self) -> list[dict[str, Any]]:
+        """Every flow (the shape of `app.api.models.Flow`)."""
+
+    def tag(self, flow: str) -> str:
+        """Changes whenever it changes what new callers get."""
+
+    def versions(self, flow: str) -> list[dict[str, Any]]:
+        """All versions of a flow, the newest first (the shape of `app.api.models.FlowVersion`)."""
+
+    async def program(self, flow: str, number: int) -> dict[str, Any]:
+        """The program of one version, as JSON values."""
+
+    async def diff(self, flow: str, before: int, after: int) -> list[dict[str, Any]]:
+        """What changes for callers (the shape of `app.api.models.FlowChange`)."""
+
+    async def publish(self, flow: str, content: str | Mapping[str, Any], name: str, by: str, **wish: Any) -> dict[str, Any]:
+        """Publish YAML text or JSON values; the version. `wish`: note, share, numbers, guard, tag. Raises `BadFlow`, `StorageBusy`."""
+
+    async def activate(self, flow: str, number: int, by: str, **wish: Any) -> dict[str, Any]:
+        """Publish a version again; otherwise as `publish`."""
+
+
 class Backend(Protocol):
     """Reading is immediate and in memory, but for what has ended; writing is an event that is answered once it is committed."""
+
+    flows: Flows
 
     async def submit(self, event: Event) -> None:
         """Hand an event to the centre and return when it is durable; raises `Refused`, or `StorageBusy` while nothing can be written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, model_validator
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,80}$")]
@@ -181,6 +181,88 @@ class QueueList(Answer):
     queues: list[Queue]
 
 
+class Flow(Answer):
+    """A flow, as new callers get it."""
+
+    name: str
+    title: str = ""
+    numbers: list[str] = Field(default_factory=list, description="the dialled numbers that it answers")
+    active: int | None = Field(default=None, description="the version that callers get")
+    canary: int | None = Field(default=None, description="the version that some callers get first")
+    versions: int = Field(description="how many there are")
+
+
+class FlowList(Answer):
+    """Every flow, by name."""
+
+    flows: list[Flow]
+
+
+class Guard(BaseModel):
+    """When a version for some callers is taken back: one of its figures is worse than the active version's by more than `margin`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calls: int = Field(default=50, ge=1, le=200, description="calls that must have ended before, and that are looked back on")
+    margin: float = Field(default=0.15, ge=0, le=1, description="0.15 is 15 points")
+
+
+class Figures(Answer):
+    """Shares (0 to 1) of the last calls of a version that ended, 200 at most."""
+
+    abandons: float = Field(description="the caller left before the flow said goodbye or an agent answered")
+    failures: float = Field(description="a step left by `failed`, or the call took the flow's error exit")
+    defaults: float = Field(description="a step left by `no_match`, `no_input`, `no_agents` or `too_long`")
+
+
+class FlowVersion(Answer):
+    """A numbered version of a flow."""
+
+    flow: str
+    number: int
+    hash: str = Field(description="of all that can change what a call does; `version` of a call")
+    state: Literal["active", "canary", "retired", "taken_back"]
+    published_at: float
+    by: str = Field(description="who published it; `files` where the application found it in the project's files as it started")
+    note: str = ""
+    share: float = Field(default=0, description="percent of calls that get it while it is a canary")
+    numbers: list[str] = Field(default_factory=list, description="callers who get it while it is a canary")
+    guard: Guard
+    why: str = Field(default="", description="why it was taken back")
+    calls: int = Field(default=0, description="live calls that run it")
+    ended: int = Field(default=0, description="ended calls that the figures look back on")
+    figures: Figures
+
+
+class FlowVersions(Answer):
+    """Versions of a flow, the newest first."""
+
+    versions: list[FlowVersion]
+
+
+class FlowProgram(Answer):
+    """A version's program, with the keys of a flow file; `outputs` are the types that the actions' attributes had."""
+
+    program: dict[str, Any]
+
+
+class FlowChange(Answer):
+    """One change for callers."""
+
+    kind: Literal["program", "changed", "appears", "vanishes"]
+    text: str = Field(description="the change as a sentence")
+    who: list[str] = Field(description="what the callers have in common whom it befalls; for `program`, what changes")
+    before: list[str]
+    after: list[str]
+    ways: int = Field(description="ways through the flow on which it happens")
+
+
+class FlowDiff(Answer):
+    """What changes for callers from one version to another."""
+
+    changes: list[FlowChange]
+
+
 class Alive(Answer):
     """The process answers."""
 
@@ -228,6 +310,40 @@ class CallsQuery(Ask):
     state: Literal["active", "ended", "all"] = "active"
     limit: int = Field(default=100, ge=1, le=1000)
     before: float | None = Field(default=None, ge=0, description="only calls that ended before this time")
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()./-]{1,39}$")]
+
+
+class Release(Ask):
+    """Who gets a version: everybody at once, or where there is a `share` or `numbers` only those, until it is activated or taken back."""
+
+    share: Percent | None = Field(default=None, description="percent of calls")
+    numbers: list[PhoneNumber] = Field(default_factory=list, max_length=1000, description="callers' numbers, compared by their digits")
+    guard: Guard | None = None
+    note: Prose = ""
+
+
+class NewVersion(Release):
+    """A flow: the text of a flow file, or the same keys as JSON. `name` is what the text is called where its mistakes are told."""
+
+    yaml: Annotated[str, StringConstraints(max_length=1 << 20)] | None = None
+    program: dict[str, Any] | None = None
+    name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")] = "flow"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> NewVersion:
+        if (self.yaml is None) == (self.program is None):
+            raise ValueError("give either yaml or program")
+        return self
+
+
+class DiffQuery(Ask):
+    """Which two versions."""
+
+    before: int = Field(alias="from", ge=1)
+    after: int = Field(alias="to", ge=1)
 
 
 class Nothing(Ask):

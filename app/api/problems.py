@@ -18,7 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from pydantic import ValidationError
 
-from app.api.backend import Refused, StorageBusy
+from app.api.backend import BadFlow, Refused, StorageBusy
 
 log = structlog.get_logger("api")
 MEDIA_TYPE = "application/problem+json"
@@ -68,6 +68,9 @@ def from_exception(error: Exception) -> Problem | None:
             status = _REFUSALS.get(error.kind, 404 if error.kind.startswith("unknown") else 409)
             errors = [{"at": f"body.{place}", "why": why} for place, why in error.errors] or None
             return Problem(status, error.kind, error.detail, errors=errors)
+        case BadFlow():
+            errors = [{"at": at, "why": why} for at, _, why in (problem.partition(": ") for problem in error.problems)]
+            return Problem(422, "bad-flow", error.problems[0], errors=errors[:100])
         case StorageBusy():
             return Problem(
                 503, "storage_busy", "nothing can be written at the moment; try again", headers={"Retry-After": str(error.retry_after)}

@@ -66,6 +66,8 @@ class Route:
     media: str = "application/json"
     problems: tuple[int, ...] = ()
     messages: tuple[type[BaseModel], ...] = ()
+    max_body: int = 0
+    """Bytes that a body may have, where that is more than elsewhere."""
 
     @property
     def websocket(self) -> bool:
@@ -142,7 +144,8 @@ def _query(request: web.Request, model: type[BaseModel] | None) -> BaseModel | N
 async def _body(request: web.Request, route: Route, settings: ApiSettings) -> BaseModel | None:
     if route.method == "GET":
         return None
-    value = await strict.body(request, settings.body_seconds)
+    roomy = request.clone(client_max_size=route.max_body) if route.max_body > settings.max_body else request
+    value = await strict.body(roomy, settings.body_seconds)
     return _check(route.body, {} if value is None else value, "body")
 
 

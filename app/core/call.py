@@ -101,6 +101,8 @@ class Call:
     lost: bool = False
     minted_by_centre: int = 0
     failed: bool = False
+    marks: int = 0
+    """What went wrong in it so far, for the figures of its version (`app.core.versions`)."""
     # queue and agent
     place: Place | None = None
     offer: Offer | None = None

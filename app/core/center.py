@@ -29,6 +29,7 @@ from app.core.flow.script import Enqueue, Order
 from app.core.flow.words import unknown
 from app.core.session import SessionRefused, check_write
 from app.core.timers import Timers
+from app.core.versions import ABANDONED, FAILED, LEFT, Guard, Version, Versions, Wish, marks_of
 from app.core.view import LiveCall
 
 FLEETING = 0.03
@@ -61,19 +62,36 @@ FALLBACK = Program.model_validate(
 
 @dataclass(slots=True)
 class Book:
-    """What a centre runs: the flow of each dialled number, the queues, the agents. Read from files at publish."""
+    """What a centre runs: the flow of each dialled number, the queues, the agents. Read from files at publish.
+
+    `flows` are those that are active, `published` all versions that there are of each.
+    """
 
     flows: Mapping[str, Compiled]
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
     max_calls: int = 1000
+    published: Versions = field(default_factory=Versions)
+
+    def __post_init__(self) -> None:
+        self.published.shelf.update({compiled.version: compiled for compiled in self.flows.values()})
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM):
+        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM, *filter(None, (self.published.shelf.get(version),))):
             if compiled.name == flow and compiled.version == version:
                 return compiled
         return None
+
+    def flow_for(self, dnis: str, call: str, ani: str) -> Compiled:
+        """What a new call runs that dialled this number."""
+        active = self.flows.get(dnis)
+        return NO_FLOW if active is None else self.published.canary_for(active.name, call, ani) or active
+
+    def renumber(self) -> None:
+        """Give every number to the flow whose active version has it; a flow without versions keeps what the files gave it."""
+        kept = {number: flow for number, flow in self.flows.items() if flow.name not in self.published.lines}
+        self.flows = kept | {number: flow for flow in self.published.active() for number in flow.program.dnis}
 
 
 class Inconsistent(RuntimeError):
@@ -92,11 +110,12 @@ NO_ROOM = compile_program(
 
 @dataclass(slots=True)
 class Touched:
-    """What a turn changed and the store has to write: live calls, agents, calls that are over."""
+    """What a turn changed and the store has to write: live calls, agents, calls that are over, versions of flows."""
 
     calls: dict[str, Call | None] = field(default_factory=dict)
     agents: dict[str, None] = field(default_factory=dict)
     ended: list[Call] = field(default_factory=list)
+    versions: dict[tuple[str, int], Version] = field(default_factory=dict)
 
 
 class Center:
@@ -143,6 +162,8 @@ class Center:
             ev.StepFailed: self._step_failed,
             ev.SessionWritten: self._session_written,
             ev.CallSteered: self._steered,
+            ev.FlowPublished: self._published,
+            ev.FlowsRead: self._flows_read,
         }
 
     # ---- in and out ----------------------------------------------------------------------------------------------------
@@ -150,8 +171,8 @@ class Center:
     def handle(self, event: ev.Event, now: float) -> list[Any]:
         """What comes of an event: facts and commands in order.
 
-        Raises `IllegalMove` or `UnknownAgent` for an agent's wish that cannot be granted, `SessionRefused` for another system's, and
-        then changes nothing.
+        Raises `IllegalMove` or `UnknownAgent` for an agent's wish that cannot be granted, `SessionRefused` for another system's,
+        `NotPublished` for a version, and then changes nothing.
         """
         handler = self._handlers.get(type(event))
         try:
@@ -221,7 +242,7 @@ class Center:
         if event.call in self.calls:
             self.ignored["arrived twice"] += 1
             return
-        flow = self.book.flows.get(event.dnis, NO_FLOW)
+        flow = self.book.flow_for(event.dnis, event.call, event.ani)
         if not self.has_room():
             flow = NO_ROOM
         call = Call(event.call, event.channel, flow, event.ani, event.name, event.dnis, event.uniqueid, event.linkedid, arrived=now)
@@ -302,6 +323,8 @@ class Center:
                     self._order(call, out, now)
                 else:
                     self._out.append(out)
+                    if type(out) is facts.StepLeft:
+                        call.marks |= marks_of((out.exit,))
         except Exception as error:
             self._take_error_exit(call, f"{type(error).__name__}: {error}", now)
         self.set_wait(call)
@@ -349,6 +372,7 @@ class Center:
         if call.bridge:
             self._emit(call, do.DropBridge(call.id, call.bridge))
         self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
+        self._count(call)
         self._touched.ended.append(call)
         self._forget_when_done(call)
 
@@ -661,6 +685,37 @@ class Center:
                     self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
                 self._offer_failed(call, "desk_lost", now)
         self._park(agent, "desk_lost", now)
+
+    # ---- versions of flows ---------------------------------------------------------------------------------------------
+
+    def _published(self, event: ev.FlowPublished, now: float) -> None:
+        guard = Guard(**event.guard) if event.guard else Guard()
+        wish = Wish(event.flow, event.version, event.by, event.note, event.share, event.numbers, guard, event.tag)
+        self._versions_changed(self.book.published.publish(wish, now))
+
+    def _flows_read(self, event: ev.FlowsRead, now: float) -> None:
+        self.book.published.restore(event.versions)
+        before = {id(version): version.state for line in self.book.published.lines.values() for version in line.versions.values()}
+        changed, problems = self.book.published.read_files(event.files, now)
+        self._touched.versions.update({(version.flow, version.number): version for version in changed})
+        self._versions_changed(version for version in changed if version.state != before.get(id(version)))
+        self._out.extend(facts.Noticed("", "flow not published", problem) for problem in problems)
+
+    def _versions_changed(self, changed: Iterable[Version]) -> None:
+        for version in changed:
+            self._touched.versions[version.flow, version.number] = version
+            self._out.append(facts.VersionChanged("", version.flow, version.number, version.hash, version.state, version.why))
+        self.book.renumber()
+
+    def _count(self, call: Call) -> None:
+        """A call of a version has ended; a version for some callers that does worse than the active one is taken back."""
+        if call.lost:
+            return
+        marks = call.marks | (ABANDONED if call.outcome in LEFT else 0) | (FAILED if call.failed else 0)
+        changed, taken_back = self.book.published.count(call.flow.name, call.flow.version, marks)
+        self._touched.versions.update({(version.flow, version.number): version for version in changed})
+        if taken_back is not None:
+            self._versions_changed([taken_back])
 
     # ---- time, and coming back -----------------------------------------------------------------------------------------
 

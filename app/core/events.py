@@ -313,3 +313,32 @@ class StepFailed(CallEvent):
     """Something in the handling of one call raised; the call takes its error exit."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPublished(Event):
+    """Somebody publishes a flow's program, known by its hash `version`: a new number, or the one that this content has already.
+
+    Every caller gets it, or where there is a `share` (0 to 100 percent of calls) or `numbers` only those, watched by `guard` (`calls`,
+    `margin`). `tag` is that of the flow's versions when this was decided; "" where it does not matter.
+    """
+
+    flow: str
+    version: str
+    by: str
+    note: str = ""
+    share: float | None = None
+    numbers: tuple[str, ...] = ()
+    guard: Mapping[str, Json] = field(default_factory=dict)
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsRead(Event):
+    """The application has started, and these are the programs in the project's files: hash by flow.
+
+    `versions` are the rows of all versions that there are by then (`app.core.versions`), so that a replay begins with the same.
+    """
+
+    files: Mapping[str, str]
+    versions: tuple[Mapping[str, Json], ...] = ()

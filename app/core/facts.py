@@ -150,3 +150,14 @@ class Noticed(Fact):
 
     what: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChanged(Fact):
+    """A version of a flow is `active`, `canary`, `retired` or `taken_back` from now on; `call` is always ""."""
+
+    flow: str
+    number: int
+    version: str
+    state: str
+    why: str = ""

@@ -181,7 +181,7 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         call.step, call.steps, call.waits, call.minted = row["check"]
         call.events = len(fed)
     for name in _CENTRE_OWNS:
-        setattr(call, name, row[name])
+        setattr(call, name, row.get(name, getattr(call, name)))
     call.place = Place(**row["place"]) if row["place"] else None
     call.offer = Offer(**row["offer"]) if row["offer"] else None
     return call, problem

@@ -156,19 +156,33 @@ def load_centre(project: Path) -> CentreFile:
     return centre
 
 
-def load_flow(path: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object]) -> Compiled:
-    """One flow file, validated, checked and compiled; raises `ProjectError`."""
-    document = _read(path)
+def load_flow(
+    path: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object], document: Document | None = None
+) -> Compiled:
+    """One flow file, validated, checked and compiled; raises `ProjectError`. With a `document`, `path` is only what it is called."""
+    document = document or _read(path)
+    program = load_program(path, outputs, document)
+    try:
+        return checked(program, queues)
+    except BadProgram as error:
+        raise ProjectError([_told(path, document, where, what) for where, what in error.problems]) from None
+
+
+def load_program(path: Path, outputs: Mapping[str, Mapping[str, str]], document: Document | None = None) -> Program:
+    """One flow file, validated, but not checked against anything else; raises `ProjectError`."""
+    document = document or _read(path)
     content = document.content
     if isinstance(content, dict) and "outputs" in content:
         raise ProjectError([f"{path}:{document.line(('outputs',))}: outputs: comes from the action files and cannot be given here"])
     if isinstance(content, dict):
         content = {**content, "outputs": {name: dict(types) for name, types in outputs.items() if name in _asked(content)}}
     program: Program = _validated(path, document, Program, content)
-    try:
-        return compile_program(program, queues)
-    except BadProgram as error:
-        raise ProjectError([_told(path, document, where, what) for where, what in error.problems]) from None
+    return program
+
+
+def checked(program: Program, queues: Mapping[str, object]) -> Compiled:
+    """The program ready to run, with everything that must hold before a caller gets it; raises `BadProgram`."""
+    return compile_program(program, queues)
 
 
 def _asked(content: Mapping[str, Any]) -> set[str]:

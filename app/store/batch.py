@@ -15,7 +15,8 @@ class Batch:
 
     `at` is the engine's clock (epoch seconds). `journal` holds (call id, records) in order, "" for the centre. `live` and
     `agents` map ids to JSON snapshots; None deletes the row. `history` has one dict for each call that ended (written again
-    after its wrap-up). `full` asks for a commit that a power cut cannot undo.
+    after its wrap-up). `versions` maps (flow, number) to the row of a flow's version. `full` asks for a commit that a power cut
+    cannot undo.
     """
 
     at: float
@@ -23,6 +24,7 @@ class Batch:
     live: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     agents: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     full: bool = False
 
 
@@ -31,10 +33,11 @@ class Recovered:
     """What the last process left.
 
     `now_floor` is the highest `at` ever committed (0.0 when nothing was). `journal` has, for each live call, its rows from
-    its arrival on: (seq, at, records) in order.
+    its arrival on: (seq, at, records) in order. `versions` are the rows that `Batch.versions` took.
     """
 
     now_floor: float
     live: dict[str, dict[str, Any]]
     agents: dict[str, dict[str, Any]]
     journal: dict[str, list[tuple[int, float, list[Record]]]]
+    versions: list[dict[str, Any]] = field(default_factory=list)

@@ -11,15 +11,17 @@
 | history | a call that ended | the facts that reports need | who it was, the remarks, the contact |
 | cursors | a reader of the feed | how far it has got: a journal row, and a record in it | |
 | undelivered | a record that a reader did not take | which, when, and why | |
+| programs | a version of a flow, or ("" for `flow`) of queues and agents | hash, flow, program (JSON), first used at | |
+| flow_versions | a version of a flow | what it is, and how its calls ended | the numbers of the callers it is for |
 
 Times are seconds since the epoch on the engine's clock, except `writer.expires`, which is wall time.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-HEAD = "0002"
+HEAD = "0004"
 """The newest revision in `migrations/versions`."""
 
 Id = String().with_variant(String(collation="C"), "postgresql")
@@ -109,6 +111,33 @@ undelivered = Table(
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("at", Double, nullable=False),
     Column("reason", String, nullable=False),
+)
+
+programs = Table(
+    "programs",
+    metadata,
+    Column("hash", Id, primary_key=True),
+    Column("flow", String, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+flow_versions = Table(
+    "flow_versions",
+    metadata,
+    Column("flow", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String, nullable=False),
+    Column("published_at", Double, nullable=False),
+    Column("by", String, nullable=False),
+    Column("note", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("numbers", LargeBinary, nullable=False),
+    Column("guard", String, nullable=False),
+    Column("figures", String, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("why", String, nullable=False),
 )
 
 PERSONAL = ("ani", "dnis", "remarks", "contact")

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.base import Executable
 
-from app.store.schema import agents, call_keys, cursors, history, installation, journal, live, undelivered, writer
+from app.store.schema import agents, call_keys, cursors, flow_versions, history, installation, journal, live, programs, undelivered, writer
 
 _SQLITE = sqlite.dialect()
 _POSTGRESQL = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -103,6 +103,8 @@ UNBURY = Statement(
     ["reader", "seq", "step"],
     delete(undelivered).where(*(undelivered.c[name] == bindparam(name) for name in ("reader", "seq", "step"))),
 )
+PROGRAM_PUT = _upsert(programs)
+VERSION_PUT = _upsert(flow_versions)
 
 ADVANCE = _writer(["seq", "at"])
 ADVANCE_AND_EXTEND = _writer(["seq", "at", "expires"])

@@ -14,6 +14,7 @@ process started), the insert clashes, the key is read and the commit is run once
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from app.store.codec import dumps, loads
 from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreRefused
 from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
-from app.store.schema import PERSONAL, agents, call_keys, cursors, history, journal, live, undelivered, writer
+from app.store.schema import PERSONAL, agents, call_keys, cursors, flow_versions, history, journal, live, programs, undelivered, writer
 from app.store.seal import Keys, Seal
 from app.store.statements import Plan, Row, Statement, Step
 
@@ -153,6 +154,7 @@ class Store:
             (sql.AGENT_PUT, [(agent, self._keys.centre.close(f"agent:{agent}", plain)) for agent, plain in draft.agent_put]),
             (sql.AGENT_DROP, draft.agent_drop),
             (sql.HISTORY_PUT, ended),
+            (sql.VERSION_PUT, [self._version_row(*row) for row in draft.versions]),
             self._advance(self._seq + len(draft.journal), max(self._at, draft.at)),
         ]
         return [step for step in steps if step[1]]
@@ -169,6 +171,10 @@ class Store:
         sealed = self._close(call, f"history:{call}", personal)
         number = self._keys.hash_number(ani) if ani and sealed is not None else None
         return (call, *clear, number, sealed)
+
+    def _version_row(self, clear: Mapping[str, Any], numbers: bytes) -> Row:
+        sealed = {**clear, "numbers": self._keys.centre.close(_version_place(clear), numbers)}
+        return tuple(sealed[name] for name in sql.VERSION_PUT.names)
 
     def _advance(self, seq: int, at: float) -> Step:
         token = self._tenure.token
@@ -222,7 +228,15 @@ class Store:
                 found.agents[agent] = loads(self._keys.centre.open(f"agent:{agent}", bytes(sealed)))
             for seq, call, at, payload in records:
                 found.journal[call].append((seq, at, loads(self._open(call, _journal_place(call, seq, at), payload))))
+        found.versions = [
+            self._version(row._mapping)
+            for row in await self._backend.rows(select(flow_versions).order_by(flow_versions.c.flow, flow_versions.c.number))
+        ]
         return found
+
+    def _version(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        numbers = loads(self._keys.centre.open(_version_place(row), bytes(row["numbers"])))
+        return {**row, "numbers": numbers, "guard": loads(row["guard"]), "figures": loads(row["figures"])}
 
     def _open(self, call: str, place: str, sealed: bytes) -> bytes:
         seal = self._seals.get(call)
@@ -371,6 +385,23 @@ class Store:
         query = select(undelivered).where(undelivered.c.reader == reader).order_by(undelivered.c.seq, undelivered.c.step)
         return [(row.seq, row.step, row.at, row.reason) for row in await self._backend.rows(query.limit(limit))]
 
+    # ---- programs of flows --------------------------------------------------------------------------------------------
+
+    async def keep_programs(self, wanted: Mapping[str, tuple[str, Any]], at: float) -> None:
+        """Keep what is run, (flow, plain JSON) by hash, to outlive a power cut; what is kept already stays as it is."""
+        kept = {row.hash for row in await self._backend.rows(select(programs.c.hash).where(programs.c.hash.in_(wanted)))}
+        rows: list[Row] = [(key, flow, json.dumps(plain), at) for key, (flow, plain) in wanted.items() if key not in kept]
+        if rows:
+            await self._backend.run([(sql.PROGRAM_PUT, rows)], full=True)
+
+    async def programs(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Programs by their hash, as `keep_programs` was given them; one that is not there is left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for some in _portions(sorted(set(hashes)), _IN_ONE_QUERY):
+            for hash_, program in await self._backend.rows(select(programs.c.hash, programs.c.program).where(programs.c.hash.in_(some))):
+                found[hash_] = json.loads(program)
+        return found
+
     # ---- forgetting ---------------------------------------------------------------------------------------------------
 
     async def forget(self, call: str) -> None:
@@ -414,7 +445,7 @@ _PRUNED: tuple[Statement, ...] = (sql.JOURNAL_DROP, sql.HISTORY_SEAL_OFF, sql.KE
 class _Draft:
     """A batch as bytes: nothing in it is shared with the caller any more."""
 
-    __slots__ = ("agent_drop", "agent_put", "at", "history", "journal", "live_drop", "live_put")
+    __slots__ = ("agent_drop", "agent_put", "at", "history", "journal", "live_drop", "live_put", "versions")
 
     def __init__(self, batch: Batch) -> None:
         self.at = float(batch.at)
@@ -424,6 +455,7 @@ class _Draft:
         self.agent_put = [(agent, dumps(snapshot)) for agent, snapshot in batch.agents.items() if snapshot is not None]
         self.agent_drop: list[Row] = [(agent,) for agent, snapshot in batch.agents.items() if snapshot is None]
         self.history = [_facts(ended) for ended in batch.history]
+        self.versions = [_version(row) for row in batch.versions.values()]
 
     def calls(self) -> list[str]:
         """Every call that the batch has something to seal for."""
@@ -443,6 +475,21 @@ def _facts(ended: Mapping[str, Any]) -> tuple[str, list[Any], str | None, bytes]
         *(_text(get(name)) for name in _CLEAR_TEXTS[6:]),
     ]
     return ended["call"], clear, _text(get("ani")), dumps([get(name) for name in PERSONAL])
+
+
+def _version(row: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The clear columns of a flow's version, and the callers' numbers as bytes."""
+    clear = {name: _text(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {**clear, "guard": _json_text(row["guard"]), "figures": _json_text(row["figures"])}, dumps(row["numbers"])
+
+
+def _json_text(value: Any) -> str:
+    """JSON that a text column of either database takes, whatever the strings in it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _version_place(row: Mapping[str, Any]) -> str:
+    return f"version:{row['flow']}:{row['number']}"
 
 
 def _text(value: Any) -> str | None:

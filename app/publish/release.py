@@ -1,0 +1,65 @@
+"""A flow on its way to callers: read from what somebody sent, checked like a file of the project, and what it says to be spoken first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.core.flow.compiled import BadProgram, Compiled
+from app.core.flow.program import Program
+from app.publish.centre import ProjectError, checked, load_flow
+from app.yamlfile import MAX_DEPTH, Document, Tree, YamlError, parse_yaml
+
+Outputs = Mapping[str, Mapping[str, str]]
+
+
+def read_text(name: str, text: str, outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
+    """A flow file's text, called `name` in what is told of its mistakes; raises `ProjectError`."""
+    try:
+        document = parse_yaml(text.encode("utf-8", "replace"))
+    except YamlError as error:
+        raise ProjectError([f"{name}:{error.line}: {error}"]) from None
+    return load_flow(Path(name), outputs, queues, document)
+
+
+def read_json(name: str, content: Mapping[str, Any], outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
+    """A flow as the JSON values of the same keys; raises `ProjectError`."""
+    return load_flow(Path(name), outputs, queues, Document(_tree(content, 0, name)))
+
+
+def _tree(value: Any, depth: int, name: str) -> Tree:
+    """JSON values as the file would have them: every scalar a string, what is null left out."""
+    if depth > MAX_DEPTH:
+        raise ProjectError([f"{name}:1: nested too deeply"])
+    if isinstance(value, Mapping):
+        return {str(key): _tree(each, depth + 1, name) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_tree(each, depth + 1, name) for each in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_again(program: Program, outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
+    """An older program against the actions and queues of today; raises `ProjectError`."""
+    problems = []
+    for action, types in program.outputs.items():
+        if action not in outputs:
+            problems.append(f"{program.flow}: there is no action {action!r} any more")
+        elif changed := [name for name, kind in types.items() if outputs[action].get(name) != kind]:
+            problems.append(f"{program.flow}: action {action!r} does not give {', '.join(changed)} as it did")
+    if problems:
+        raise ProjectError(problems)
+    try:
+        return checked(program, queues)
+    except BadProgram as error:
+        raise ProjectError([f"{program.flow}: {'.'.join(map(str, where))}: {what}" for where, what in error.problems]) from None
+
+
+def spoken(flow: Compiled) -> list[tuple[str, str]]:
+    """The (text, language) pairs of a flow that are known before any call."""
+    return [
+        (phrase, flow.program.language)
+        for name in flow.program.prompts
+        for kind, _, phrase in (media.partition(":") for media in flow.media(name))
+        if kind == "text" and "{{" not in phrase and "{%" not in phrase
+    ]

@@ -108,7 +108,7 @@ class _Drive:
 
     def __init__(self, call: Call, book: Book, writes: Callable[[str], bool], ask: Callable[[do.StartAction], Awaitable[ev.Event]]) -> None:
         self._call, self._book, self._writes, self._ask = call, book, writes, ask
-        self._asked: do.StartAction | None = None
+        self._asked: list[do.StartAction] = []
         self._playing = ""
         self._lookup_failed = False
 
@@ -147,10 +147,10 @@ class _Drive:
             case do.StartAction() if self._does(self._call.step) != "lookup" and self._writes(thing.action):
                 return self._decision("SELF_SERVICE")
             case do.StartAction():
-                self._asked = thing
+                self._asked.append(thing)
             case do.Play():
                 self._playing = thing.playback
-            case facts.StepLeft() if self._does(thing.step) == "lookup":
+            case facts.StepLeft() if self._does(thing.step) in ("lookup", "gather"):
                 self._lookup_failed = thing.exit == "failed"
         return None
 
@@ -160,9 +160,8 @@ class _Drive:
     async def _next(self, wait: Wait) -> tuple[ev.Event, float]:
         """What happens next, and when: the answer that is waited for, the end of the prompt, or the end of the wait."""
         call, kinds, asked = self._call, wait.kinds, self._asked
-        if asked is not None and any(kind in kinds for kind in _ANSWERS):
-            self._asked = None
-            return await self._ask(asked), call.now
+        if asked and any(kind in kinds for kind in _ANSWERS):
+            return await self._ask(asked.pop(0)), call.now
         if self._playing and ev.PlaybackEnded in kinds:
             playback, self._playing = self._playing, ""
             return ev.PlaybackEnded(call.id, playback), call.now

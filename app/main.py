@@ -133,14 +133,8 @@ class Application:
 
     async def _warm(self, speech: Speech) -> None:
         """Render before the first call what can be known before it."""
-        texts = [
-            (phrase, flow.program.language)
-            for flow in {id(flow): flow for flow in self.book.flows.values()}.values()
-            for name in flow.program.prompts
-            for kind, _, phrase in (media.partition(":") for media in flow.media(name))
-            if kind == "text" and "{{" not in phrase and "{%" not in phrase
-        ]
-        await speech.warm(texts)
+        flows = {id(flow): flow for flow in self.book.flows.values()}.values()
+        await speech.warm({text: None for flow in flows for text in flow.known_texts()})
 
     def _actions(self, post: Callable[[Event], None]) -> Actions:
         try:

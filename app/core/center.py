@@ -22,10 +22,12 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
-from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.call import AUTOMATION, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
 from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
 from app.core.flow.script import Enqueue, Order
+from app.core.flow.texts import BadText
 from app.core.timers import Timers
 from app.core.view import LiveCall
 
@@ -224,6 +226,7 @@ class Center:
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
         self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self._automate(call, "arrival", now)
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
 
@@ -246,6 +249,26 @@ class Center:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
         self._run(call, now, lambda: call.feed(event, now))
+        if isinstance(event, ev.SessionWritten):
+            self._automate(call, "session_written", now)
+
+    def _automate(self, call: Call, on: str, now: float) -> None:
+        """Start what a flow does beside its steps when this happens on a call. What cannot be started is noted, and nothing else."""
+        for n, automation in enumerate(call.flow.program.automations):
+            if automation.on != on:
+                continue
+            try:
+                with call.knowing({"call.agent": call.served_by, "call.outcome": call.outcome}):
+                    if automation.when and not call.test(automation.when):
+                        continue
+                    parameters = {name: call.fill(text) for name, text in automation.parameters.items()}
+            except (ConditionFailed, BadText) as error:
+                self._emit(call, facts.Noticed(call.id, "automation not started", f"{automation.action} on {on}: {error}"))
+                continue
+            order = do.StartAction(call.id, f"{self._mint(call, AUTOMATION)}.{n}", automation.action, parameters, automation.budget)
+            if automation.into and on != "ended":
+                call.automated[order.request] = [order.action, parameters, order.budget]
+            self._emit(call, order)
 
     def _run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:
         """Let a call's flow take a step, and carry out what it asks of the centre.
@@ -260,6 +283,8 @@ class Center:
                     self._order(call, out, now)
                 else:
                     self._out.append(out)
+                    if isinstance(out, do.Answer):
+                        self._automate(call, "answered", now)
         except Exception as error:
             self._take_error_exit(call, f"{type(error).__name__}: {error}", now)
         self.set_wait(call)
@@ -307,6 +332,7 @@ class Center:
         if call.bridge:
             self._emit(call, do.DropBridge(call.id, call.bridge))
         self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
+        self._automate(call, "ended", now)
         self._touched.ended.append(call)
         self._forget_when_done(call)
 
@@ -342,6 +368,7 @@ class Center:
         self._emit(call, do.MarkPlace(call.id, queue.name, first, credit))
         self._emit(call, do.StartMusic(call.id, queue.music))
         self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
+        self._automate(call, "queued", now)
         call.music = True
         self._settle = True
 
@@ -402,6 +429,7 @@ class Center:
             self.timers.cancel(call.id, name)
         self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
         self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
+        self._automate(call, "connected", now)
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
@@ -665,8 +693,7 @@ class Center:
             fact = facts.TakenOver(call.id)
             self._emit(call, fact)
             self._run(call, now, partial(call.feed, fact, now))
-            again = call.ask_again()
-            if again is not None:
+            for again in call.ask_again():
                 self._emit(call, again)
         for state in self.acd.states():
             if state["desk"]:
@@ -775,7 +802,14 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
     known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
     values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
-    return {f"call.{name}": value for name, value in values.items()}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    answers = {
+        f"{automation.into}.{key}": False
+        for automation in call.flow.program.automations
+        if automation.into
+        for key in ("found", "answered")
+    }
+    return answers | {f"call.{name}": value for name, value in values.items()}
 
 
 _VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}

@@ -75,7 +75,7 @@ WRONG = [
     "number:1e5",
     "number:1234567890123456",
     "money:12,50 EUR",
-    "money:12.50",
+    "money:13.70",
     "money:EUR 1",
     "date:2026-02-30",
 ]

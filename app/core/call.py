@@ -346,13 +346,15 @@ class Call:
 
     def ask_again(self) -> list[commands.Command]:
         """The requests whose answers are still awaited, to be made once more after a take-over."""
-        of_the_step = self.wait is not None and any(kind in _ANSWERS for kind in self.wait.kinds)
-        automated = [commands.StartAction(self.id, request, *order) for request, order in self.automated.items()]
-        return (list(self.asking.values()) if of_the_step else []) + automated
+        return self._unanswered() + [commands.StartAction(self.id, request, *order) for request, order in self.automated.items()]
+
+    def _unanswered(self) -> list[commands.Command]:
+        """The open step's own requests, where it waits for answers."""
+        return list(self.asking.values()) if self.wait is not None and any(kind in _ANSWERS for kind in self.wait.kinds) else []
 
     def _more_time(self, now: float) -> None:
         """What is asked again, and who writes variables, has time enough; so has a caller whose keys nobody took."""
-        if self.ask_again() or (self.wait is not None and SessionWritten in self.wait.kinds):
+        if self._unanswered() or (self.wait is not None and SessionWritten in self.wait.kinds):
             self.asked_until = now + REASK
         elif self.deadline is not None and self.wait is not None and DigitPressed in self.wait.kinds:
             self.deadline = max(self.deadline, now + REASK)

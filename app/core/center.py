@@ -248,7 +248,10 @@ class Center:
         if call is None or not call.caller:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
+        awaited = len(call.automated)
         self._run(call, now, lambda: call.feed(event, now))
+        if len(call.automated) != awaited:
+            self._touch(call)
         if isinstance(event, ev.SessionWritten):
             self._automate(call, "session_written", now)
 

@@ -179,7 +179,7 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         if entry:
             call.stand_at(entry)
         call.step, call.steps, call.waits, call.minted = row["check"]
-        call.events = len(fed)
+        call.events = len(fed) if row["caller"] else row["fed"]
     for name in _CENTRE_OWNS:
         setattr(call, name, row.get(name, getattr(call, name)))
     call.place = Place(**row["place"]) if row["place"] else None

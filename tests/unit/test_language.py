@@ -136,6 +136,20 @@ def test_a_step_may_do_without_the_key_and_the_way_to_a_person_has_none() -> Non
     assert sim.steps(call) == ["first", "person"]
 
 
+@pytest.mark.parametrize("kind", ["say", "menu"])
+def test_the_key_is_used_up_with_all_that_was_typed_after_it(kind: str) -> None:
+    steps = {"zero": {**SAY, "reach_a_person": "false", "exits": {"done": "first"}}, "first": SELF_SERVICE[kind]}
+    sim = flow({**steps, "person": MENU}, "zero" if kind == "menu" else "first", **PERSON)
+    call = ring_in(sim)
+    if kind == "menu":
+        sim.press(call, "01")
+        sim.prompt_ends(call)
+    else:
+        sim.press(call, "0")
+    assert sim.at_step(call) == "person"
+    assert playing(sim, call) == "Three digits."
+
+
 def test_keys_typed_ahead_are_not_taken_for_it() -> None:
     sim = with_person({"first": {**SAY, "exits": {"done": "second"}}, "second": COLLECT})
     call = ring_in(sim)
@@ -509,6 +523,22 @@ def test_gather_leaves_by_how_many_answered(one: str, other: str, step: str) -> 
     known = sim.center.calls[call].vars
     assert (known["contact.found"], known["other.found"]) == (one == "answer", other == "answer")
     assert ("contact.name" in known) == (one == "answer")
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after a crash"])
+def test_a_step_has_nothing_to_do_with_what_an_earlier_one_gave_up_on(crash: bool) -> None:
+    sim = flow({"first": {**GATHER, "mask": None, "exits": {**GATHER["exits"], "failed": "second"}}, "second": {**LOOKUP, "mask": None}})
+    call = ring_in(sim)
+    sim.wait(2.6)
+    assert sim.at_step(call) == "second"
+    given_up, open_ = asked(sim, call)[:2], asked(sim, call)[2]
+    if crash:
+        before = len(sim.all(do.StartAction, call))
+        sim.crash()
+        assert sim.all(do.StartAction, call)[before:] == [open_]
+    sim.happen(ev.ActionSucceeded(call, given_up[0].request, ANNA))
+    assert sim.at_step(call) == "second"
+    assert "contact.name" not in sim.center.calls[call].vars
 
 
 def test_the_same_answer_twice_is_not_two() -> None:

@@ -118,6 +118,14 @@ def test_in_an_entry_the_key_is_a_digit_unless_it_stays_alone(keys: str, step: s
     assert sim.at_step(call) == step
 
 
+@pytest.mark.parametrize(("pattern", "step"), [("[0-9]+", "matched"), ("[1-9]+", "person")])
+def test_an_entry_that_may_be_the_key_alone_is_one(pattern: str, step: str) -> None:
+    sim = with_person({"first": {**COLLECT, "min_length": "1", "pattern": pattern}})
+    call = ring_in(sim)
+    sim.press(call, "0#")
+    assert sim.at_step(call) == step
+
+
 def test_a_key_that_is_no_digit_leads_out_of_an_entry_at_once() -> None:
     sim = with_person({"first": COLLECT}, key="*")
     call = ring_in(sim)
@@ -158,6 +166,68 @@ def test_keys_typed_ahead_are_not_taken_for_it() -> None:
     sim.prompt_ends(call)
     sim.press(call, "5")
     assert sim.center.calls[call].vars["vars.code"] == "105"
+
+
+# ---- entries of several lengths -------------------------------------------------------------------------------------------
+
+SHORT_OR_LONG = {**COLLECT, "length": "5", "min_length": "3", "pattern": "[1-4]+|5{5}"}
+ENTRIES = [
+    ("123#", "matched", "123"),
+    ("123", "matched", "123"),
+    ("12341", "matched", "12341"),
+    ("55555", "matched", "55555"),
+    ("12#", "first", None),
+    ("12", "first", None),
+    ("555#", "first", None),
+    ("129#", "first", None),
+    ("1*3#", "first", None),
+]
+
+
+@pytest.mark.parametrize(("keys", "step", "value"), ENTRIES)
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after a crash"])
+def test_an_entry_may_have_several_lengths_and_must_fit_the_pattern(keys: str, step: str, value: str | None, crash: bool) -> None:
+    sim = flow({"first": SHORT_OR_LONG})
+    call = ring_in(sim)
+    sim.prompt_ends(call)
+    sim.press(call, keys)
+    if crash and sim.at_step(call) == "first":
+        sim.crash()
+    sim.wait(4.1)
+    assert sim.at_step(call) == step
+    assert sim.center.calls[call].vars.get("vars.code") == value
+    assert step != "first" or playing(sim, call) == "Wrong."
+
+
+def test_a_prompt_that_must_be_heard_is_heard_and_keys_meanwhile_count() -> None:
+    sim = flow({"first": {**COLLECT, "barge_in": "false"}})
+    call = ring_in(sim)
+    sim.press(call, "123")
+    assert sim.all(do.StopPlay, call) == []
+    assert sim.at_step(call) == "first"
+    sim.prompt_ends(call)
+    assert sim.at_step(call) == "matched"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"min_length": "4"}, "min_length 4 is more than length 3"),
+        ({"pattern": "[0-9"}, "is no regular expression"),
+        ({"pattern": "(1)\\1"}, "is no regular expression"),
+        ({"pattern": "1)|(2"}, "is no regular expression"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_a_mistake(more: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        flow({"first": {**COLLECT, **more}})
+
+
+def test_no_pattern_takes_long() -> None:
+    sim = flow({"first": {**COLLECT, "length": "40", "pattern": "(1+)+2"}})
+    call = ring_in(sim)
+    sim.press(call, "1" * 40)
+    assert playing(sim, call) == "Wrong."
 
 
 # ---- menus by caller ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from app.core.flow.hours import Calendar, Table
+from app.core.flow.matching import whole
 from app.core.flow.part import Key, Language, Name, Part, Seconds, StepName, Texts
 
 
@@ -92,8 +93,10 @@ class Act(SelfService):
 class Collect(SelfService):
     """Collect keys under a name. Letters are typed as the digits they share a key with.
 
-    A key barges in on the prompt. `first_key` runs from the end of the prompt, `between_keys` from each key, `total` from the
-    end of the prompt; after `tries` failed tries the step leaves by `no_match` or `no_input`, whichever the last one was.
+    An entry has `length` digits, or from `min_length` on where that is given: then the terminator or a pause ends it. One that the regular
+    expression `pattern` does not match as a whole is no match. A key barges in on the prompt, unless `barge_in` is false. `first_key` runs
+    from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
+    by `no_match` or `no_input`, whichever the last one was.
 
     The key that reaches a person may be a digit of the entry: it leads away only where it is the first key and nothing but the
     terminator, or a pause of `between_keys`, follows.
@@ -105,6 +108,9 @@ class Collect(SelfService):
     retry_no_match: str
     retry_no_input: str
     length: Annotated[int, Field(ge=1, le=40)]
+    min_length: Annotated[int, Field(ge=1, le=40)] | None = None
+    pattern: Annotated[str, Field(max_length=200)] | None = None
+    barge_in: bool = True
     terminator: Annotated[str, Field(pattern=r"^[#*]?$")] = "#"
     first_key: Seconds = 6.0
     between_keys: Seconds = 4.0
@@ -112,6 +118,14 @@ class Collect(SelfService):
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     TAKES_KEYS = True
     EXITS = ("match", "no_match", "no_input")
+
+    @model_validator(mode="after")
+    def _can_match(self) -> Collect:
+        if self.min_length is not None and self.min_length > self.length:
+            raise ValueError(f"min_length {self.min_length} is more than length {self.length}")
+        if self.pattern is not None:
+            whole(self.pattern)
+        return self
 
 
 class Choice(Part):

@@ -157,7 +157,7 @@ def ask(call: Call, prompt: str | None, ring: float, until: float, enough: Calla
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What keys are wanted: exactly `length`, ended early by `terminator` (then it is no match).
+    """What keys are wanted: `length` digits, or from `least` on where `terminator` or a pause ends them.
 
     `person` is the key that reaches a person: at once where it is no digit, and else where it is all that was typed.
     """
@@ -168,11 +168,21 @@ class Keys:
     between: float
     total: float
     person: str = ""
+    least: int = 40
+    barge_in: bool = True
+
+    def ended(self, got: str) -> str:
+        """How a try ends that the caller ended by the terminator or a pause."""
+        if not got:
+            return NO_INPUT
+        if len(got) >= min(self.least, self.length) and got.isdigit():
+            return MATCH
+        return PERSON if got == self.person else NO_MATCH
 
 
 def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[str, str]]:
     """One try: play the prompt and take keys. Gives `(match | no_match | no_input | person, keys)`."""
-    yield from play(call, prompt, barge_in=True)
+    yield from play(call, prompt, barge_in=wanted.barge_in)
     began = call.now
     got = ""
     while True:
@@ -180,7 +190,7 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
             key = call.take_key()
             if wanted.terminator and key == wanted.terminator:
                 if got:
-                    return (PERSON if got == wanted.person else NO_MATCH), got
+                    return wanted.ended(got), got
                 continue
             if key == wanted.person and not key.isdigit():
                 return PERSON, key
@@ -191,4 +201,4 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
         patience = min(wanted.between if got else wanted.first, began + wanted.total - call.now)
         event = yield Wait((DigitPressed,), max(patience, 0.0))
         if event is None:
-            return (NO_INPUT if not got else PERSON if got == wanted.person else NO_MATCH), got
+            return wanted.ended(got), got

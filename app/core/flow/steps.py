@@ -14,6 +14,7 @@ from app.core.events import ActionSucceeded, MailFailed, MailSent
 from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.inner_steps import INNER_STEPS
+from app.core.flow.matching import whole
 from app.core.flow.script import MATCH, NO_MATCH, PERSON, Enqueue, Keys, Script, Wait, answer, ask, collect, mask, play
 from app.core.flow.texts import BadText
 
@@ -66,11 +67,15 @@ def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]
 
 
 def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
-    wanted = Keys(node.length, node.terminator, node.first_key, node.between_keys, node.total, call.person_key(node))
+    times = (node.first_key, node.between_keys, node.total)
+    wanted = Keys(node.length, node.terminator, *times, call.person_key(node), node.min_length or node.length, node.barge_in)
+    fits = whole(node.pattern) if node.pattern else None
     prompt = call.prompt(node.prompt)
     outcome, value = "", ""
     for _ in range(node.tries):
         outcome, value = yield from collect(call, wanted, prompt)
+        if outcome == MATCH and fits and not fits(value):
+            outcome = PERSON if value == wanted.person else NO_MATCH
         if outcome in (MATCH, PERSON):
             if outcome == MATCH:
                 call.set(f"vars.{node.into}", value)

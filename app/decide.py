@@ -22,6 +22,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,9 +33,11 @@ from app.actions.files import ActionDef
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.call import MAX_KEYS, Call
+from app.core.call import AUTOMATION, MAX_KEYS, Call
 from app.core.center import Book, call_variables
+from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import Enqueue, Wait
+from app.core.flow.texts import BadText
 from app.engine import Adapter
 from app.pbx.agi import BUDGET
 
@@ -114,6 +117,7 @@ class _Drive:
 
     async def to_its_decision(self) -> Decision:
         """Drive it until the flow does what only a call can have done."""
+        await self._beside()
         out = self._step(partial(self._call.begin, self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
@@ -125,6 +129,15 @@ class _Drive:
             event, at = await self._next(self._call.wait)
             out = self._step(partial(self._call.feed, event, at))
         return self._decision("FAILED")
+
+    async def _beside(self) -> None:
+        """What the flow asks beside its steps as a call arrives is asked before them here, where it only reads."""
+        for n, automation in enumerate(self._call.flow.program.automations):
+            if automation.on == "arrival" and automation.into and not self._writes(automation.action):
+                with suppress(ConditionFailed, BadText):
+                    order = self._call.beside(n, f"{self._call.id}-{AUTOMATION}{n}")
+                    if order is not None:
+                        self._call.feed(await self._ask(order), self._call.answered)
 
     def _step(self, step: Callable[[], list[Any]]) -> list[Any]:
         """One step of the flow. A mistake in it ends this decision and nothing else."""

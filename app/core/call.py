@@ -196,6 +196,15 @@ class Call:
         """Whether a named condition holds; raises `ConditionFailed`."""
         return self.flow.conditions.test(condition, self.vars)
 
+    def beside(self, n: int, request: str) -> commands.StartAction | None:
+        """The order of the flow's automation `n`, or None where its condition does not hold; raises `ConditionFailed` and `BadText`."""
+        automation = self.flow.program.automations[n]
+        with self.knowing({"call.agent": self.served_by, "call.outcome": self.outcome}):
+            if automation.when and not self.test(automation.when):
+                return None
+            parameters = {name: self.fill(text) for name, text in automation.parameters.items()}
+        return commands.StartAction(self.id, f"{request}.{n}", automation.action, parameters, automation.budget)
+
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Variables that are there for a moment, for texts and conditions that are not the flow's own."""

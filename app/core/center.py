@@ -261,16 +261,14 @@ class Center:
             if automation.on != on:
                 continue
             try:
-                with call.knowing({"call.agent": call.served_by, "call.outcome": call.outcome}):
-                    if automation.when and not call.test(automation.when):
-                        continue
-                    parameters = {name: call.fill(text) for name, text in automation.parameters.items()}
+                order = call.beside(n, self._mint(call, AUTOMATION))
             except (ConditionFailed, BadText) as error:
                 self._emit(call, facts.Noticed(call.id, "automation not started", f"{automation.action} on {on}: {error}"))
                 continue
-            order = do.StartAction(call.id, f"{self._mint(call, AUTOMATION)}.{n}", automation.action, parameters, automation.budget)
+            if order is None:
+                continue
             if automation.into and on != "ended":
-                call.automated[order.request] = [order.action, parameters, order.budget]
+                call.automated[order.request] = [order.action, dict(order.params), order.budget]
             self._emit(call, order)
 
     def _run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:

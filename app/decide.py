@@ -135,7 +135,7 @@ class _Drive:
         for n, automation in enumerate(self._call.flow.program.automations):
             if automation.on == "arrival" and automation.into and not self._writes(automation.action):
                 with suppress(ConditionFailed, BadText):
-                    order = self._call.beside(n, f"{self._call.id}-{AUTOMATION}{n}")
+                    order = self._call.beside(n, lambda: self._call.mint(AUTOMATION))
                     if order is not None:
                         self._call.feed(await self._ask(order), self._call.answered)
 

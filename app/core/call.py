@@ -7,7 +7,7 @@ since, with its commands discarded, so that tries, keys and counters come back e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -196,14 +196,17 @@ class Call:
         """Whether a named condition holds; raises `ConditionFailed`."""
         return self.flow.conditions.test(condition, self.vars)
 
-    def beside(self, n: int, request: str) -> commands.StartAction | None:
-        """The order of the flow's automation `n`, or None where its condition does not hold; raises `ConditionFailed` and `BadText`."""
+    def beside(self, n: int, mint: Callable[[], str]) -> commands.StartAction | None:
+        """The order of the flow's automation `n`, or None where its condition does not hold; raises `ConditionFailed` and `BadText`.
+
+        An id is minted only for an order that there is.
+        """
         automation = self.flow.program.automations[n]
         with self.knowing({"call.agent": self.served_by, "call.outcome": self.outcome}):
             if automation.when and not self.test(automation.when):
                 return None
             parameters = {name: self.fill(text) for name, text in automation.parameters.items()}
-        return commands.StartAction(self.id, f"{request}.{n}", automation.action, parameters, automation.budget)
+        return commands.StartAction(self.id, f"{mint()}.{n}", automation.action, parameters, automation.budget)
 
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:

@@ -261,7 +261,7 @@ class Center:
             if automation.on != on:
                 continue
             try:
-                order = call.beside(n, self._mint(call, AUTOMATION))
+                order = call.beside(n, partial(self._mint, call, AUTOMATION))
             except (ConditionFailed, BadText) as error:
                 self._emit(call, facts.Noticed(call.id, "automation not started", f"{automation.action} on {on}: {error}"))
                 continue

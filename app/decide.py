@@ -22,6 +22,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,9 +33,11 @@ from app.actions.files import ActionDef
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.call import MAX_KEYS, Call
+from app.core.call import AUTOMATION, MAX_KEYS, Call
 from app.core.center import Book, call_variables
+from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import Enqueue, Wait
+from app.core.flow.texts import BadText
 from app.engine import Adapter
 from app.pbx.agi import BUDGET
 
@@ -108,12 +111,13 @@ class _Drive:
 
     def __init__(self, call: Call, book: Book, writes: Callable[[str], bool], ask: Callable[[do.StartAction], Awaitable[ev.Event]]) -> None:
         self._call, self._book, self._writes, self._ask = call, book, writes, ask
-        self._asked: do.StartAction | None = None
+        self._asked: list[do.StartAction] = []
         self._playing = ""
         self._lookup_failed = False
 
     async def to_its_decision(self) -> Decision:
         """Drive it until the flow does what only a call can have done."""
+        await self._beside()
         out = self._step(partial(self._call.begin, self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
@@ -125,6 +129,15 @@ class _Drive:
             event, at = await self._next(self._call.wait)
             out = self._step(partial(self._call.feed, event, at))
         return self._decision("FAILED")
+
+    async def _beside(self) -> None:
+        """What the flow asks beside its steps as a call arrives is asked before them here, where it only reads."""
+        for n, automation in enumerate(self._call.flow.program.automations):
+            if automation.on == "arrival" and automation.into and not self._writes(automation.action):
+                with suppress(ConditionFailed, BadText):
+                    order = self._call.beside(n, lambda: self._call.mint(AUTOMATION))
+                    if order is not None:
+                        self._call.feed(await self._ask(order), self._call.answered)
 
     def _step(self, step: Callable[[], list[Any]]) -> list[Any]:
         """One step of the flow. A mistake in it ends this decision and nothing else."""
@@ -147,10 +160,10 @@ class _Drive:
             case do.StartAction() if self._does(self._call.step) != "lookup" and self._writes(thing.action):
                 return self._decision("SELF_SERVICE")
             case do.StartAction():
-                self._asked = thing
+                self._asked.append(thing)
             case do.Play():
                 self._playing = thing.playback
-            case facts.StepLeft() if self._does(thing.step) == "lookup":
+            case facts.StepLeft() if self._does(thing.step) in ("lookup", "gather"):
                 self._lookup_failed = thing.exit == "failed"
         return None
 
@@ -160,9 +173,8 @@ class _Drive:
     async def _next(self, wait: Wait) -> tuple[ev.Event, float]:
         """What happens next, and when: the answer that is waited for, the end of the prompt, or the end of the wait."""
         call, kinds, asked = self._call, wait.kinds, self._asked
-        if asked is not None and any(kind in kinds for kind in _ANSWERS):
-            self._asked = None
-            return await self._ask(asked), call.now
+        if asked and any(kind in kinds for kind in _ANSWERS):
+            return await self._ask(asked.pop(0)), call.now
         if self._playing and ev.PlaybackEnded in kinds:
             playback, self._playing = self._playing, ""
             return ev.PlaybackEnded(call.id, playback), call.now

@@ -19,9 +19,9 @@ from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.core.versions import FIGURES, Line, Version
 from app.engine import Engine
+from app.proving import Reader
 from app.publish.centre import ProjectError
 from app.publish.diff import differences
-from app.publish.release import Outputs, check_again, read_json, read_text, spoken
 from app.store import StoreError
 
 log = structlog.get_logger()
@@ -42,10 +42,10 @@ class Submit(Protocol):
 
 
 class Flows:
-    """`app.api.backend.Flows` over an engine. `outputs`: for each action of the project the types of its attributes."""
+    """`app.api.backend.Flows` over an engine."""
 
-    def __init__(self, engine: Engine, outputs: Outputs, speak: Speak, submit: Submit) -> None:
-        self._engine, self._outputs, self._speak, self._submit = engine, outputs, speak, submit
+    def __init__(self, engine: Engine, reader: Reader, speak: Speak, submit: Submit) -> None:
+        self._engine, self._reader, self._speak, self._submit = engine, reader, speak, submit
         self._published = engine.center.book.published
         engine.listeners.append(_tell_the_log)
 
@@ -57,7 +57,7 @@ class Flows:
         await self._engine.store.keep_programs(dict(map(_kept, found.values())), self._engine.clock.now())
         self._published.shelf.update({flow.version: flow for flow in found.values()})
         running = [*found.values(), *(self._published.shelf[v.hash] for v in self._running() if v.hash in self._published.shelf)]
-        await self._speak(text for flow in running for text in spoken(flow))
+        await self._speak(text for flow in running for text in flow.known_texts())
         rows = tuple(version.row() for line in self._published.lines.values() for version in line.versions.values())
         self._engine.post(FlowsRead({flow.name: flow.version for flow in found.values()}, rows))
 
@@ -106,8 +106,8 @@ class Flows:
         }
 
     async def program(self, flow: str, number: int) -> dict[str, Any]:
-        """One version's program, as JSON values."""
-        return (await self._program(flow, number)).model_dump(mode="json", by_alias=True)
+        """One version's program, as JSON values, without what is filled in from other files."""
+        return (await self._program(flow, number)).model_dump(mode="json", by_alias=True, exclude={"outputs", "tables"})
 
     async def diff(self, flow: str, before: int, after: int) -> list[dict[str, Any]]:
         """What changes for callers from one version to another."""
@@ -148,8 +148,7 @@ class Flows:
         """
         tag = wish.pop("tag", "") or self._tag(flow)
         try:
-            read = read_text if isinstance(content, str) else read_json
-            compiled = await asyncio.to_thread(read, name, content, self._outputs, self._engine.center.book.queues)  # type: ignore[arg-type]
+            compiled = await asyncio.to_thread(self._reader.read, name, content)
         except ProjectError as error:
             raise BadFlow(error.problems) from None
         if compiled.name != flow:
@@ -161,7 +160,7 @@ class Flows:
         tag = wish.pop("tag", "") or self._line(flow).tag
         try:
             program = await self._program(flow, number)
-            compiled = await asyncio.to_thread(check_again, program, self._outputs, self._engine.center.book.queues)
+            compiled = await asyncio.to_thread(self._reader.again, program)
         except ProjectError as error:
             raise BadFlow(error.problems) from None
         return await self._release(compiled, by, tag, wish)
@@ -171,7 +170,7 @@ class Flows:
 
     async def _release(self, flow: Compiled, by: str, tag: str, wish: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            await self._speak(spoken(flow))
+            await self._speak(flow.known_texts())
         except Unspeakable as error:
             raise BadFlow([f"{flow.name}: a prompt cannot be spoken: {error}"]) from None
         try:

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from app.pbx.adapter import Line, Pbx
 from app.pbx.agi import AgiServer
 from app.pbx.ami import Ami
 from app.pbx.ari import AriRefused, AriReplaced, weak_password
+from app.proving import Reader
 from app.publish.centre import ProjectError, load_book
 from app.settings import Settings
 from app.store import Holder, LeaseHeld, Store, StoreError, StoreRefused
@@ -127,7 +128,7 @@ class Application:
         stack.push_async_callback(poster.close)
         hooks = Hooks(settings.webhooks, feed, store, poster)
         house = House(engine, self._health(pbx, ami, actions), feed, hooks)
-        house.flows = flows = Flows(engine, self._outputs(), _spoken(speech), house.submit)
+        house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
         engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
         await self._agi(stack)
@@ -141,8 +142,8 @@ class Application:
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
 
-    def _outputs(self) -> dict[str, Mapping[str, str]]:
-        return {name: definition.outputs for name, definition in self.definitions.items()}
+    def _reader(self) -> Reader:
+        return Reader(self.settings.project, self.definitions, self.book.queues, self.book.agents)
 
     def _actions(self, post: Callable[[Event], None]) -> Actions:
         try:

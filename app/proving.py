@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.core.acd import AgentDef, QueueDef
+from app.core.flow.compiled import Compiled
+from app.core.flow.program import Program
 from app.publish.centre import ProjectError, agent_defs, load_book, load_centre, load_flow, queue_defs
 from app.publish.meaning import Asked, Context
 from app.publish.proofs import Report, prove
-from app.yamlfile import read_yaml
+from app.publish.release import as_document, check_again
+from app.yamlfile import Document, read_yaml
 
 HARMLESS = ("GET", "HEAD")
 
@@ -52,7 +56,9 @@ def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
         problems.append(f"{project / 'flows'}: there is no flow file")
     for path in files:
         try:
-            reports.append(prove(path, read_yaml(path), load_flow(path, outputs, queues), queues, agents, asked))
+            document = read_yaml(path)
+            flow = load_flow(path, outputs, queues, document, project=project)
+            reports.append(prove(path, document, flow, queues, agents, asked))
         except ProjectError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     return Proven(tuple(problems), tuple(reports))
@@ -65,7 +71,43 @@ def read_flows(project: Path, paths: Iterable[Path] = ()) -> list[Context]:
     queues = queue_defs(load_centre(project))
     asked = {name: told(definition) for name, definition in definitions.items()}
     files = list(paths) or sorted((project / "flows").glob("*.yaml"))
-    return [Context(load_flow(path, outputs, queues), asked) for path in files]
+    return [Context(load_flow(path, outputs, queues, project=project), asked) for path in files]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads flows that somebody sent, and checks and proves them against a project's actions, queues and agents.
+
+    Raises `ProjectError` with everything that is wrong, each with its place.
+    """
+
+    project: Path
+    definitions: Mapping[str, ActionDef]
+    queues: Mapping[str, QueueDef]
+    agents: Mapping[str, AgentDef]
+
+    @property
+    def outputs(self) -> dict[str, Mapping[str, str]]:
+        return {name: definition.outputs for name, definition in self.definitions.items()}
+
+    def read(self, name: str, content: str | Mapping[str, Any]) -> Compiled:
+        """A flow as YAML text or as JSON values, called `name` in what is told of it."""
+        document = as_document(name, content)
+        flow = load_flow(Path(name), self.outputs, self.queues, document, project=self.project)
+        self._prove(name, document, flow)
+        return flow
+
+    def again(self, program: Program) -> Compiled:
+        """An older program, against the actions, queues and agents of today."""
+        flow = check_again(program, self.outputs, self.queues)
+        self._prove(program.flow, Document({}), flow)
+        return flow
+
+    def _prove(self, name: str, document: Document, flow: Compiled) -> None:
+        asked = {action: told(definition) for action, definition in self.definitions.items()}
+        report = prove(Path(name), document, flow, self.queues, self.agents, asked)
+        if report.errors:
+            raise ProjectError([f"{each.file}:{each.line}: {each.where}: {each.what}" for each in report.errors])
 
 
 def told(definition: ActionDef) -> Asked:

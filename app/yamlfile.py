@@ -35,12 +35,21 @@ class Document:
 
     content: Tree
     lines: dict[Place, int] = field(default_factory=dict)
+    borrowed: dict[Place, tuple[Path, int]] = field(default_factory=dict)
+    """Places that are written in another file, each with that file and its line there."""
 
     def line(self, place: Place) -> int:
         """The line of a place, or of the nearest place around it that exists."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place, 1)
+
+    def at(self, path: Path, place: Place) -> str:
+        """`file:line` of a place, or of the nearest place around it that exists; `path` is this file."""
+        while place and place not in self.lines and place not in self.borrowed:
+            place = place[:-1]
+        file, line = self.borrowed.get(place, (path, self.lines.get(place, 1)))
+        return f"{file}:{line}"
 
 
 def read_yaml(path: Path) -> Document:

@@ -7,7 +7,7 @@ since, with its commands discarded, so that tries, keys and counters come back e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -26,7 +26,8 @@ from app.core.events import (
     TimerFired,
 )
 from app.core.flow import program as nodes
-from app.core.flow.script import Order, Script, Wait, shortest
+from app.core.flow.script import PERSON, Order, Script, Wait, shortest
+from app.core.flow.spoken import Unreadable, spoken
 from app.core.flow.steps import STEPS
 from app.core.flow.texts import BadText, fill, nested
 from app.core.session import SPACE
@@ -38,6 +39,8 @@ MAX_STEPS = 200
 ERROR_STEPS = 20
 """Steps that a call has beyond those for its error exit."""
 MAX_KEYS = 64
+AUTOMATION = "au"
+"""The kind of an automation's request: its id is `<call>-au<n>.<its number in the flow>`."""
 SWALLOW = 3.0
 """Seconds in which a terminator typed after a full entry still belongs to it."""
 REASK = 2.5
@@ -136,8 +139,10 @@ class Call:
     played_at: float = 0.0
     unsure: str = ""
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
-    asked: str = ""
-    asking: commands.Command | None = None
+    asking: dict[str, commands.Command] = field(default_factory=dict)
+    """The open step's requests that have no answer yet, by their ids."""
+    automated: dict[str, list[Any]] = field(default_factory=dict)
+    """Automations whose answer is wanted and not there yet: by request, the action, its parameters and its budget."""
     asked_until: float = 0.0
     """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
@@ -153,7 +158,8 @@ class Call:
 
     @property
     def language(self) -> str:
-        return self.flow.program.language
+        """The language that the call is held in now."""
+        return str(self.vars.get("call.language") or self.flow.program.language)
 
     def mint(self, kind: str) -> str:
         """A new id of ours for a `kind` of thing of this call; never used again."""
@@ -181,6 +187,18 @@ class Call:
                 self.vars[f"{space}.{name}"] = value
         self._scope = None
 
+    def keep_found(self, space: str, answer: Event | None) -> bool:
+        """Store an answer under a name, with `<name>.found`: whether it succeeded and, where it counts, counted one.
+
+        Gives whether there was an answer.
+        """
+        values = answer.values if isinstance(answer, ActionSucceeded) else {}
+        count = values.get("count", 1)
+        found = isinstance(answer, ActionSucceeded) and count == 1
+        self.keep(space, values if found else {key: value for key, value in values.items() if key == "count"})
+        self.set(f"{space}.found", found)
+        return isinstance(answer, ActionSucceeded)
+
     def forget(self, space: str) -> None:
         """Drop what an earlier action stored under a name: of two records that differ nothing may be mixed."""
         for name in [name for name in self.vars if name.startswith(f"{space}.")]:
@@ -190,6 +208,28 @@ class Call:
     def test(self, condition: str) -> bool:
         """Whether a named condition holds; raises `ConditionFailed`."""
         return self.flow.conditions.test(condition, self.vars)
+
+    def beside(self, n: int, mint: Callable[[], str]) -> commands.StartAction | None:
+        """The order of the flow's automation `n`, or None where its condition does not hold; raises `ConditionFailed` and `BadText`.
+
+        An id is minted only for an order that there is.
+        """
+        automation = self.flow.program.automations[n]
+        with self.knowing({"call.agent": self.served_by, "call.outcome": self.outcome}):
+            if automation.when and not self.test(automation.when):
+                return None
+            parameters = {name: self.fill(text) for name, text in automation.parameters.items()}
+        return commands.StartAction(self.id, f"{mint()}.{n}", automation.action, parameters, automation.budget)
+
+    @contextmanager
+    def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Variables that are there for a moment, for texts and conditions that are not the flow's own."""
+        own = self.vars
+        self.vars, self._scope = {**own, **values}, None
+        try:
+            yield
+        finally:
+            self.vars, self._scope = own, None
 
     def fill(self, text: str) -> str:
         """A text with this call's variables; raises `BadText` where one has no value."""
@@ -205,8 +245,28 @@ class Call:
             return ""
 
     def prompt(self, name: str) -> tuple[str, ...]:
-        """A prompt's phrases as media, with this call's values."""
-        return tuple(m for m in (self.fill(phrase) for phrase in self.flow.media(name)) if m != "text:")
+        """A prompt's phrases as media, with this call's values, in its language. What cannot be read as its kind is spoken as it stands."""
+        out: list[str] = []
+        for phrase in self.flow.media(name, self.language):
+            item = self.fill(phrase)
+            try:
+                out += spoken(item, self.language)
+            except Unreadable as error:
+                self.note(facts.Noticed(self.id, "value cannot be read", f"prompt {name}: {error}"))
+                out.append(f"text:{item.partition(':')[2]}")
+        return tuple(item for item in out if item.strip() != "text:")
+
+    def mask(self, name: str | None) -> tuple[str, ...]:
+        """The phrases of a prompt that is played while the caller waits: none where there is none, or where it was heard before."""
+        if name is None or name in self.heard:
+            return ()
+        self.heard.add(name)
+        return self.prompt(name)
+
+    def person_key(self, node: Any) -> str:
+        """The key that reaches a person from the open step, or "". The step that it leads to has none."""
+        reach = self.flow.program.reach_a_person
+        return reach.key if reach and reach.step != self.step and getattr(node, "reach_a_person", False) else ""
 
     def take_key(self) -> str:
         key, self.keys = self.keys[0], self.keys[1:]
@@ -249,6 +309,9 @@ class Call:
         if isinstance(event, DigitPressed):
             if not self._note_key(event.digit):
                 return self._taken()
+            if self._script is not None and self._wants_a_person(self.flow.program.steps[self.step]):
+                self._to_a_person()
+                return self._taken()
         elif isinstance(event, SessionWritten):
             for name, value in event.values.items():
                 self.write(name, value)
@@ -262,16 +325,37 @@ class Call:
                 self._emit(self.play)
                 return self._taken()
             self.playing, self.unsure, self.play = "", "", None
+        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self._automation(event.request)) is not None:
+            event = self._keep_automated(into, event)
         if self.wait is None or self._script is None:
             return self._taken()
         if isinstance(event, TimerFired):
             if event.timer == f"wait {self.waits}":
                 self._advance(None)
-        elif isinstance(event, self.wait.kinds) and getattr(event, "request", self.asked) == self.asked:
-            if isinstance(event, _ANSWERS):
-                self.asking = None
+        elif isinstance(event, self.wait.kinds) and self._is_for_the_step(event):
             self._advance(event)
         return self._taken()
+
+    def _is_for_the_step(self, event: Event | facts.Fact) -> bool:
+        """Whether an event that is waited for is no answer to an earlier step's request, and none that came twice."""
+        request = getattr(event, "request", None)
+        return request is None or self.asking.pop(request, None) is not None
+
+    def _automation(self, request: str) -> str | None:
+        """The name under which an automation's answer is kept, "" for nowhere; None for a request of a step."""
+        kind, dot, n = request.removeprefix(self.id).rpartition(".")
+        automations = self.flow.program.automations
+        if not (dot and kind.startswith(f"-{AUTOMATION}") and n.isdecimal() and int(n) < len(automations)):
+            return None
+        return automations[int(n)].into or ""
+
+    def _keep_automated(self, into: str, event: ActionSucceeded | ActionFailed) -> Event:
+        """Keep what an automation brought; for a step that waits for variables it is as if somebody had written them."""
+        self.automated.pop(event.request, None)
+        if into:
+            self.keep_found(into, event)
+            self.set(f"{into}.answered", True)
+        return SessionWritten(self.id, {f"{into}.answered": True} if into else {})
 
     def divert(self, step: str, now: float) -> list[Any]:
         """Leave the open step and go to another one (the flow's error exit)."""
@@ -284,15 +368,17 @@ class Call:
         """What the flow brought about before it failed, orders to the centre left out."""
         return [thing for thing in self._taken() if not isinstance(thing, Order)]
 
-    def ask_again(self) -> commands.Command | None:
-        """The request whose answer is still awaited, to be made once more after a take-over; None where there is none."""
-        if self.asking is None or self.wait is None or not any(kind in _ANSWERS for kind in self.wait.kinds):
-            return None
-        return self.asking
+    def ask_again(self) -> list[commands.Command]:
+        """The requests whose answers are still awaited, to be made once more after a take-over."""
+        return self._unanswered() + [commands.StartAction(self.id, request, *order) for request, order in self.automated.items()]
+
+    def _unanswered(self) -> list[commands.Command]:
+        """The open step's own requests, where it waits for answers."""
+        return list(self.asking.values()) if self.wait is not None and any(kind in _ANSWERS for kind in self.wait.kinds) else []
 
     def _more_time(self, now: float) -> None:
-        """A request that is asked again has time enough for an answer, and a caller whose keys nobody took has time for more."""
-        if self.ask_again() is not None:
+        """What is asked again, and who writes variables, has time enough; so has a caller whose keys nobody took."""
+        if self._unanswered() or (self.wait is not None and SessionWritten in self.wait.kinds):
             self.asked_until = now + REASK
         elif self.deadline is not None and self.wait is not None and DigitPressed in self.wait.kinds:
             self.deadline = max(self.deadline, now + REASK)
@@ -311,6 +397,20 @@ class Call:
         self.keys = (self.keys + digit)[:MAX_KEYS]
         return True
 
+    def _wants_a_person(self, node: Any) -> bool:
+        """Whether the key that reaches a person is all that was typed, in a step that has no use for it."""
+        return self.keys != "" and not getattr(node, "TAKES_KEYS", True) and self.keys == self.person_key(node)
+
+    def _to_a_person(self) -> None:
+        """Leave the open step, wherever it stands, for the way to a person."""
+        node = self.flow.program.steps[self.step]
+        self._stop()
+        if self.playing and self.play is not None:
+            self._emit(commands.StopPlay(self.id, self.playing))
+        if self.music:
+            self._emit(self.music_off())
+        self._enter(self._leave(node, PERSON))
+
     def _stop(self) -> None:
         if self._script is not None:
             self._script.close()
@@ -327,7 +427,7 @@ class Call:
                 raise FlowError(f"more than {MAX_STEPS} steps in one call")
             node = self.flow.program.steps[step]
             self.steps += 1
-            self.step, self.asked_until = step, 0.0
+            self.step, self.asked_until, self.asking = step, 0.0, {}
             self.entry = self._state_at_entry()
             self.note(facts.StepEntered(self.id, step, node.do, self.steps))
             if isinstance(node, nodes.Release):
@@ -337,7 +437,7 @@ class Call:
                 self._emit(commands.HangUp(self.id))
                 return
             self._script = STEPS[node.do](self, node)
-            taken = self._drive(None)
+            taken = PERSON if self._wants_a_person(node) else self._drive(None)
             if taken is None:
                 return
             step = self._leave(node, taken)
@@ -351,12 +451,11 @@ class Call:
     def _leave(self, node: Any, taken: str) -> str:
         self._script, self.wait, self.deadline = None, None, None
         self.note(facts.StepLeft(self.id, self.step, taken))
-        kind, _, which = taken.partition(" ")
-        if kind == "key":
-            return str(node.choices[which])
-        if kind == "case":
-            return str(node.cases[which])
-        return str(node.exits[taken])
+        reach = self.flow.program.reach_a_person
+        if taken == PERSON and reach is not None:
+            self.keys = ""
+            return reach.step
+        return str(node.ways()[taken])
 
     def _drive(self, sent: Any) -> str | None:
         """Send to the step's script until it waits (None) or ends (its exit)."""
@@ -386,7 +485,7 @@ class Call:
         elif isinstance(order, commands.StopMusic):
             self.music = False
         elif isinstance(order, commands.StartAction | commands.SendMail):
-            self.asked, self.asking = order.request, order
+            self.asking[order.request] = order
         elif isinstance(order, commands.HangUp):
             self.leaving = "hangup"
         elif isinstance(order, commands.Release):
@@ -408,7 +507,6 @@ class Call:
         "answered",
         "music",
         "leaving",
-        "asked",
         "failed",
         "playing",
     )

@@ -22,10 +22,12 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
-from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.call import AUTOMATION, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
 from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
 from app.core.flow.script import Enqueue, Order
+from app.core.flow.texts import BadText
 from app.core.flow.words import unknown
 from app.core.session import SessionRefused, check_write
 from app.core.timers import Timers
@@ -250,6 +252,7 @@ class Center:
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
         self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self._automate(call, "arrival", now)
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
 
@@ -271,7 +274,28 @@ class Center:
         if call is None or not call.caller:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
+        awaited = len(call.automated)
         self._run(call, now, lambda: call.feed(event, now))
+        if len(call.automated) != awaited:
+            self._touch(call)
+        if isinstance(event, ev.SessionWritten):
+            self._automate(call, "session_written", now)
+
+    def _automate(self, call: Call, on: str, now: float) -> None:
+        """Start what a flow does beside its steps when this happens on a call. What cannot be started is noted, and nothing else."""
+        for n, automation in enumerate(call.flow.program.automations):
+            if automation.on != on:
+                continue
+            try:
+                order = call.beside(n, partial(self._mint, call, AUTOMATION))
+            except (ConditionFailed, BadText) as error:
+                self._emit(call, facts.Noticed(call.id, "automation not started", f"{automation.action} on {on}: {error}"))
+                continue
+            if order is None:
+                continue
+            if automation.into and on != "ended":
+                call.automated[order.request] = [order.action, dict(order.params), order.budget]
+            self._emit(call, order)
 
     # ---- other systems -------------------------------------------------------------------------------------------------
 
@@ -282,7 +306,7 @@ class Center:
         check_write(event.values, call.vars, call.flow.program.session)
         call.written += 1
         self._touch(call)
-        self._run(call, now, lambda: call.feed(event, now))
+        self._to_flow(event, now)
 
     def _steered(self, event: ev.CallSteered, now: float) -> None:
         """Leave whatever the flow waits for, a queue included, and go on at the entry. A conversation is not cut."""
@@ -325,6 +349,8 @@ class Center:
                     self._out.append(out)
                     if type(out) is facts.StepLeft:
                         call.marks |= marks_of((out.exit,))
+                    if isinstance(out, do.Answer):
+                        self._automate(call, "answered", now)
         except Exception as error:
             self._take_error_exit(call, f"{type(error).__name__}: {error}", now)
         self.set_wait(call)
@@ -373,6 +399,7 @@ class Center:
             self._emit(call, do.DropBridge(call.id, call.bridge))
         self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
         self._count(call)
+        self._automate(call, "ended", now)
         self._touched.ended.append(call)
         self._forget_when_done(call)
 
@@ -408,6 +435,7 @@ class Center:
         self._emit(call, do.MarkPlace(call.id, queue.name, first, credit))
         self._emit(call, do.StartMusic(call.id, queue.music))
         self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
+        self._automate(call, "queued", now)
         call.music = True
         self._settle = True
 
@@ -468,6 +496,7 @@ class Center:
             self.timers.cancel(call.id, name)
         self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
         self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
+        self._automate(call, "connected", now)
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
@@ -762,8 +791,7 @@ class Center:
             fact = facts.TakenOver(call.id)
             self._emit(call, fact)
             self._run(call, now, partial(call.feed, fact, now))
-            again = call.ask_again()
-            if again is not None:
+            for again in call.ask_again():
                 self._emit(call, again)
         for state in self.acd.states():
             if state["desk"]:
@@ -872,7 +900,14 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
     known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
     values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
-    return {f"call.{name}": value for name, value in values.items()}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    answers = {
+        f"{automation.into}.{key}": False
+        for automation in call.flow.program.automations
+        if automation.into
+        for key in ("found", "answered")
+    }
+    return answers | {f"call.{name}": value for name, value in values.items()}
 
 
 _VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}

@@ -22,7 +22,7 @@ _NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadli
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
     *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
-    *("playing", "played_at", "unsure", "asked", "asked_until"),
+    *("playing", "played_at", "unsure", "asked_until"),
 )
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 _PLACE, _OFFER = tuple(f.name for f in fields(Place)), tuple(f.name for f in fields(Offer))
@@ -179,7 +179,7 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         if entry:
             call.stand_at(entry)
         call.step, call.steps, call.waits, call.minted = row["check"]
-        call.events = len(fed)
+        call.events = len(fed) if row["caller"] else row["fed"]
     for name in _CENTRE_OWNS:
         setattr(call, name, row.get(name, getattr(call, name)))
     call.place = Place(**row["place"]) if row["place"] else None

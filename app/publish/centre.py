@@ -6,7 +6,8 @@ their attributes are needed). Every mistake in every file is reported at once, e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,9 @@ from app.core.flow.compiled import BadProgram, Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.steps import STEPS
 from app.core.flow.words import unknown
+from app.publish import automations
+from app.publish.calendars import expand_all
+from app.publish.subflows import inlined
 from app.yamlfile import Document, Place, YamlError, read_yaml
 
 KINDS = (*STEPS, "release", "hangup")
@@ -87,7 +91,7 @@ def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
     queues, agents = queue_defs(centre), agent_defs(centre)
     flows, problems = _load_flows(project, outputs, queues)
     if problems:
-        raise ProjectError(problems)
+        raise ProjectError(list(dict.fromkeys(problems)))
     return Book(flows, queues, agents)
 
 
@@ -113,7 +117,7 @@ def _load_flows(
     files: dict[str, Path] = {}
     for path in sorted((project / "flows").glob("*.yaml")):
         try:
-            compiled = load_flow(path, outputs, queues)
+            compiled = load_flow(path, outputs, queues, project=project)
         except ProjectError as error:
             problems += error.problems
             continue
@@ -157,25 +161,40 @@ def load_centre(project: Path) -> CentreFile:
 
 
 def load_flow(
-    path: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object], document: Document | None = None
+    path: Path,
+    outputs: Mapping[str, Mapping[str, str]],
+    queues: Mapping[str, object],
+    document: Document | None = None,
+    *,
+    project: Path | None = None,
+    today: date | None = None,
 ) -> Compiled:
-    """One flow file, validated, checked and compiled; raises `ProjectError`. With a `document`, `path` is only what it is called."""
+    """One flow file, completed, validated, checked and compiled; raises `ProjectError`.
+
+    With a `document`, `path` is only what it is called. `project` is the folder whose automations belong to it as well; the tables of its
+    calendars begin with the year before `today`'s.
+    """
     document = document or _read(path)
-    program = load_program(path, outputs, document)
+    program = load_program(path, outputs, document, project=project, today=today)
     try:
         return checked(program, queues)
     except BadProgram as error:
-        raise ProjectError([_told(path, document, where, what) for where, what in error.problems]) from None
+        raise ProjectError([_told(path, document, _as_written(where), what) for where, what in error.problems]) from None
 
 
-def load_program(path: Path, outputs: Mapping[str, Mapping[str, str]], document: Document | None = None) -> Program:
-    """One flow file, validated, but not checked against anything else; raises `ProjectError`."""
+def load_program(
+    path: Path,
+    outputs: Mapping[str, Mapping[str, str]],
+    document: Document | None = None,
+    *,
+    project: Path | None = None,
+    today: date | None = None,
+) -> Program:
+    """One flow file, completed and validated, but not checked against anything else; raises `ProjectError`."""
     document = document or _read(path)
     content = document.content
-    if isinstance(content, dict) and "outputs" in content:
-        raise ProjectError([f"{path}:{document.line(('outputs',))}: outputs: comes from the action files and cannot be given here"])
     if isinstance(content, dict):
-        content = {**content, "outputs": {name: dict(types) for name, types in outputs.items() if name in _asked(content)}}
+        content = _completed(path, document, content, outputs, project, today or datetime.now(UTC).date())
     program: Program = _validated(path, document, Program, content)
     return program
 
@@ -185,14 +204,45 @@ def checked(program: Program, queues: Mapping[str, object]) -> Compiled:
     return compile_program(program, queues)
 
 
-def _asked(content: Mapping[str, Any]) -> set[str]:
+FILLED_IN = {"outputs": "the action files", "tables": "the calendars"}
+
+
+def _completed(
+    path: Path, document: Document, content: Mapping[str, Any], outputs: Mapping[str, Mapping[str, str]], project: Path | None, today: date
+) -> dict[str, Any]:
+    """A flow file's content with all that comes from elsewhere; raises `ProjectError`."""
+    given = [
+        _told(path, document, (key,), f"comes from {whence} and cannot be given here")
+        for key, whence in FILLED_IN.items()
+        if key in content
+    ]
+    if given:
+        raise ProjectError(given)
+    shared = project / automations.FILE if project else None
+    if shared is not None and shared.exists():
+        try:
+            content = automations.joined(content, document, _read(shared), shared)
+        except ValueError as error:
+            raise ProjectError(error.problems if isinstance(error, ProjectError) else [str(error)]) from None
+    flow, problems = inlined(content, document)
+    tables, wrong = expand_all(content.get("calendars"), today)
+    if problems or wrong:
+        raise ProjectError([_told(path, document, place, what) for place, what in (*problems, *wrong)])
+    asked = set(_asked(flow))
+    return {**flow, "tables": tables, "outputs": {name: dict(types) for name, types in outputs.items() if name in asked}}
+
+
+def _asked(content: Mapping[str, Any]) -> Iterator[str]:
     """The actions that a flow names."""
-    steps = content.get("steps")
-    return (
-        {str(step["action"]) for step in steps.values() if isinstance(step, dict) and "action" in step}
-        if isinstance(steps, dict)
-        else set()
-    )
+    steps, beside = content.get("steps"), content.get("automations")
+    questions = [*(steps.values() if isinstance(steps, dict) else ()), *(beside if isinstance(beside, list) else ())]
+    for question in questions:
+        if isinstance(question, dict):
+            yield str(question.get("action"))
+            several = question.get("ask")
+            yield from (
+                str(each.get("action")) for each in (several.values() if isinstance(several, dict) else ()) if isinstance(each, dict)
+            )
 
 
 def _read(path: Path) -> Document:
@@ -232,10 +282,17 @@ def _mistake(path: Path, document: Document, mistake: Mapping[str, Any]) -> str:
 
 
 def _told(path: Path, document: Document, place: Place, what: str) -> str:
-    return f"{path}:{document.line(place)}: {'.'.join(map(str, place)) or 'the file'}: {what}"
+    return f"{document.at(path, place)}: {'.'.join(map(str, place)) or 'the file'}: {what}"
 
 
 def _place(loc: tuple[str | int, ...]) -> Place:
     """A validation error's location in the file: without the kind of step, which is no key there, and without the mark of a key."""
     place = loc[:-1] if loc and loc[-1] == "[key]" else loc
-    return (*place[:2], *place[3:]) if place[:1] == ("steps",) else place
+    return _as_written((*place[:2], *place[3:]) if place[:1] == ("steps",) else place)
+
+
+def _as_written(place: Place) -> Place:
+    """A place in a program as a place in the file: a prompt's phrases and a choice's step have no key of their own there."""
+    if place[:1] == ("prompts",):
+        return tuple(part for part in place if part not in ("phrases", "by_language"))
+    return place

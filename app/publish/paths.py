@@ -64,7 +64,8 @@ Path = tuple[Moment, ...]
 
 
 def paths(program: Program, *, together: bool = False) -> list[Path]:
-    """Every path from the arrival, from the error exit, and of those who come back from the fallback. Raises `TooManyPaths`.
+    """Every path from the arrival, from the error exit, of those who come back from the fallback, who ask for a person, and who are sent
+    to an entry. Raises `TooManyPaths`.
 
     Where ways out of a step lead to the same step they are one way with `together`, which makes far fewer paths.
     """
@@ -92,6 +93,11 @@ def _entries(program: Program) -> list[tuple[str, Path]]:
     ]
     if program.returns:
         entries.append((program.returns, (_circumstance("returns", words="who comes back from the fallback to a place in a queue"),)))
+    if program.reach_a_person:
+        entries.append((program.reach_a_person.step, (_circumstance("person", words="who asks for a person"),)))
+    entries += [
+        (step, (_circumstance("entry", name, words=f"whom another system sends to {name}"),)) for name, step in program.entries.items()
+    ]
     return entries
 
 
@@ -102,8 +108,9 @@ def _again(noticed: Path) -> Path:
 
 def _ways(program: Program, node: Any) -> Iterator[tuple[Path, str]]:
     """Every way out of a step: what the caller is like who takes it, and the step that follows."""
-    for key, target in getattr(node, "choices", {}).items():
-        yield (_circumstance("key", key, words=f"who presses {key}"),), target
+    for key, choice in getattr(node, "choices", {}).items():
+        among = f" among those for whom {choice.when} holds" if choice.when else ""
+        yield (_circumstance("key", key, choice.when or "", words=f"who presses {key}{among}"),), choice.to
     for condition, target in getattr(node, "cases", {}).items():
         yield (_circumstance("case", condition, words=f"for whom {condition} holds"),), target
     only = len(node.exits) == 1 and not getattr(node, "choices", None) and not getattr(node, "cases", None)
@@ -164,7 +171,9 @@ def _words(program: Program, node: Any) -> str:
 
 
 def _text(program: Program, prompt: str) -> str:
-    return " ".join(program.prompts.get(prompt, ()))
+    """What a prompt says, in each language that has its own words."""
+    found = program.prompts.get(prompt)
+    return " / ".join(dict.fromkeys(" ".join(found.spoken(language)) for language in program.speaks())) if found else ""
 
 
 def _quoted(text: str) -> str:

@@ -1,31 +1,26 @@
-"""A flow on its way to callers: read from what somebody sent, checked like a file of the project, and what it says to be spoken first."""
+"""A flow on its way to callers: read from what somebody sent, and checked like a file of the project."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from app.core.flow.compiled import BadProgram, Compiled
 from app.core.flow.program import Program
-from app.publish.centre import ProjectError, checked, load_flow
+from app.publish.centre import ProjectError, checked
 from app.yamlfile import MAX_DEPTH, Document, Tree, YamlError, parse_yaml
 
 Outputs = Mapping[str, Mapping[str, str]]
 
 
-def read_text(name: str, text: str, outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
-    """A flow file's text, called `name` in what is told of its mistakes; raises `ProjectError`."""
+def as_document(name: str, content: str | Mapping[str, Any]) -> Document:
+    """A flow file's text, or the JSON values of the same keys, called `name` in what is told of its mistakes; raises `ProjectError`."""
+    if not isinstance(content, str):
+        return Document(_tree(content, 0, name))
     try:
-        document = parse_yaml(text.encode("utf-8", "replace"))
+        return parse_yaml(content.encode("utf-8", "replace"))
     except YamlError as error:
         raise ProjectError([f"{name}:{error.line}: {error}"]) from None
-    return load_flow(Path(name), outputs, queues, document)
-
-
-def read_json(name: str, content: Mapping[str, Any], outputs: Outputs, queues: Mapping[str, object]) -> Compiled:
-    """A flow as the JSON values of the same keys; raises `ProjectError`."""
-    return load_flow(Path(name), outputs, queues, Document(_tree(content, 0, name)))
 
 
 def _tree(value: Any, depth: int, name: str) -> Tree:
@@ -53,13 +48,3 @@ def check_again(program: Program, outputs: Outputs, queues: Mapping[str, object]
         return checked(program, queues)
     except BadProgram as error:
         raise ProjectError([f"{program.flow}: {'.'.join(map(str, where))}: {what}" for where, what in error.problems]) from None
-
-
-def spoken(flow: Compiled) -> list[tuple[str, str]]:
-    """The (text, language) pairs of a flow that are known before any call."""
-    return [
-        (phrase, flow.program.language)
-        for name in flow.program.prompts
-        for kind, _, phrase in (media.partition(":") for media in flow.media(name))
-        if kind == "text" and "{{" not in phrase and "{%" not in phrase
-    ]

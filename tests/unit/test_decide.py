@@ -214,3 +214,34 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path
 
     return made
+
+
+BESIDE = """\
+flow: beside
+dnis: ["3000"]
+start: known
+on_error: away
+conditions: {premium: contact.found && record.found && !other.found}
+automations:
+  - {on: arrival, action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}, into: contact}
+  - {on: arrival, action: crm.order_link, with: {order: "1"}, into: link}
+  - {on: answered, action: crm.contact_by_phone, with: {phone: "2"}, into: late}
+steps:
+  known: {do: wait_for, variable: contact.answered, max_wait: 5, exits: {set: both, too_long: away}}
+  both:
+    do: gather
+    ask:
+      record: {action: crm.contact_by_phone, with: {phone: "3"}}
+      other: {action: crm.contact_by_reference, with: {digits: "4"}}
+    exits: {done: check, some: away, failed: away}
+  check: {do: switch, cases: {premium: line}, exits: {otherwise: away, failed: away}}
+  line: {do: queue, queue: premium, exits: {talked: away, no_agents: away, too_long: away, failed: away}}
+  away: {do: release}
+"""
+
+
+async def test_what_a_flow_asks_beside_its_steps_and_all_at_once_is_asked_where_it_only_reads(project: Callable[[str], Path]) -> None:
+    crm = Crm({"crm.contact_by_phone": ANNA})
+    decided = await decide(crm, number="3000", project=project(BESIDE))
+    assert (decided["CW_STATUS"], decided["CW_QUEUE"], decided["CW_CONTACT"]) == ("QUEUE", "premium", "c-anna")
+    assert [list(order.params.values()) for order in crm.asked] == [[KNOWN], ["3"], ["4"]]

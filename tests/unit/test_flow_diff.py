@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.publish import paths as paths_module
+from app.publish.centre import load_flow
 from app.publish.diff import Change, differences
 from app.publish.paths import TooManyPaths, paths
-from app.publish.release import read_text
+from app.publish.release import as_document
 from tests.unit.centre import OUTPUTS, PROJECT, book
 
 DEMO = (PROJECT / "flows" / "order-status.yaml").read_text()
+
+
+def compiled_text(name: str, text: str, outputs: Any, queues: Any) -> Compiled:
+    return load_flow(Path(name), outputs, queues, as_document(name, text))
 
 
 QUEUES = book().queues
@@ -23,7 +31,7 @@ QUEUES = book().queues
 
 @cache
 def program(text: str = DEMO) -> Program:
-    return read_text("flow.yaml", text, OUTPUTS, QUEUES).program
+    return compiled_text("flow.yaml", text, OUTPUTS, QUEUES).program
 
 
 def changed(*pairs: tuple[str, str]) -> list[Change]:
@@ -137,7 +145,7 @@ steps:
         exits: {no_match: end, no_input: end}}
   end: {do: hangup}
 """
-    ways = [[moment.words for moment in path] for path in paths(read_text("r.yaml", text, {}, {}).program)]
+    ways = [[moment.words for moment in path] for path in paths(compiled_text("r.yaml", text, {}, {}).program)]
     asked = "hears “Again.” and is asked to press 1 or 2"
     assert [asked, "who presses 1", f"comes to this again: {asked}"] in ways
     assert [asked, "who presses 2", "the call ends"] in ways
@@ -160,7 +168,7 @@ def test_in_a_flow_with_very_many_ways_those_that_lead_to_the_same_are_taken_tog
             for n in range(count)
         ]
         text = f"flow: long\nstart: q0\non_error: end\nprompts: {{ask: Which one, last: {last}}}\nsteps:\n{''.join(steps)}"
-        return read_text(
+        return compiled_text(
             "long.yaml", f"{text}  q{count}: {{do: say, prompt: last, exits: {{done: end}}}}\n  end: {{do: hangup}}\n", {}, {}
         ).program
 

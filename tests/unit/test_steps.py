@@ -73,14 +73,15 @@ PROMPTS: dict[str, Any] = {
 
 def flow(steps: dict[str, Any], start: str = "first", **more: Any) -> Sim:
     """A centre with one flow. Every exit that has no step of its own leads to a hang-up under the exit's name."""
-    targets = {target for step in steps.values() for group in ("exits", "choices", "cases") for target in step.get(group, {}).values()}
+    groups = [step.get(group, {}) for step in steps.values() for group in ("exits", "choices", "cases")]
+    targets = {target if isinstance(target, str) else target["to"] for group in groups for target in group.values()}
     ends = {name: {"do": "hangup"} for name in targets - set(steps)}
     looks_up = any(step["do"] == "lookup" for step in steps.values())
     content = {
         "flow": "test",
         "start": start,
         "on_error": "trouble",
-        "prompts": {**PROMPTS, **({"named": "Hi {{ contact.name }}."} if looks_up else {}), "sorry": "Sorry."},
+        "prompts": {**PROMPTS, **({"named": "Hi {{ contact.name }}."} if looks_up else {}), "sorry": "Sorry.", **more.pop("prompts", {})},
         "steps": {**steps, **ends, "trouble": {"do": "say", "prompt": "sorry", "exits": {"done": "away"}}, "away": {"do": "release"}},
         "outputs": OUTPUTS,
         **more,

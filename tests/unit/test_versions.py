@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from app.core.center import Book, Center
 from app.core.flow.compiled import Compiled
 from app.core.record import pack, unpack
 from app.core.versions import WINDOW, Guard, NotPublished, Version, Versions, Wish
-from app.publish.centre import ProjectError
-from app.publish.release import check_again, read_text
+from app.publish.centre import ProjectError, load_flow
+from app.publish.release import as_document, check_again
 from tests.unit.centre import OUTPUTS, Sim, book
 
 FLOW = """
@@ -39,8 +40,12 @@ steps:
 """
 
 
+def compiled_text(name: str, text: str, outputs: Any, queues: Any) -> Compiled:
+    return load_flow(Path(name), outputs, queues, as_document(name, text))
+
+
 def program(says: str, *, then: str = "end", dnis: str = "2000", flow: str = "greeting") -> Compiled:
-    return read_text("a.yaml", FLOW.format(says=says, then=then, dnis=dnis).replace("flow: greeting", f"flow: {flow}"), {}, {})
+    return compiled_text("a.yaml", FLOW.format(says=says, then=then, dnis=dnis).replace("flow: greeting", f"flow: {flow}"), {}, {})
 
 
 ONE, TWO, THREE = program("This is one."), program("This is two."), program("This is three.", then="check")

@@ -12,6 +12,7 @@ from typing import Any
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
 from app.core.flow.program import Program
+from app.core.flow.spoken import KINDS, alphabet
 from app.core.flow.texts import BadText, names
 from app.core.flow.words import unknown
 
@@ -20,10 +21,12 @@ CALL_VARIABLES = {
     "call.ani": "string",
     "call.name": "string",
     "call.dnis": "string",
+    "call.language": "string",
+    "call.agent": "string",
+    "call.outcome": "string",
     "call.number_known": "bool",
     "call.returned": "bool",
 }
-_RECORDED = ("sound", "digits", "number", "characters")
 
 
 class BadProgram(ValueError):
@@ -46,15 +49,38 @@ class Compiled:
     def __post_init__(self) -> None:
         self.name, self.version = self.program.flow, self.program.version
 
-    def media(self, prompt: str) -> tuple[str, ...]:
-        """The phrases of a prompt; one without a kind of its own is text to be spoken."""
-        return tuple(p if p.partition(":")[0] in _RECORDED and ":" in p else f"text:{p}" for p in self.program.prompts[prompt])
+    def media(self, prompt: str, language: str) -> tuple[str, ...]:
+        """The phrases of a prompt in a language, as they are written; one without a kind of its own is text to be spoken."""
+        return tuple(phrase if _kind(phrase) else f"text:{phrase}" for phrase in self.program.prompts[prompt].spoken(language))
+
+    def known_texts(self) -> list[tuple[str, str]]:
+        """Every (text, language) that can be known before a call to be spoken in one."""
+        texts: list[tuple[str, str]] = []
+        for language in self.program.speaks():
+            for item in dict.fromkeys(item for prompt in self.program.prompts for item in self.media(prompt, language)):
+                kind, _, text = item.partition(":")
+                if kind == "text" and text.strip() and "{{" not in text and "{%" not in text:
+                    texts.append((text, language))
+                texts += [(word, language) for word in alphabet(kind, language)]
+        return texts
+
+
+def _kind(phrase: str) -> str:
+    """The kind that a phrase has of its own, or ""."""
+    kind, colon, _ = phrase.partition(":")
+    return kind if colon and kind in KINDS else ""
 
 
 def variable_types(program: Program) -> dict[str, str]:
     """The type of every variable a condition of the program can name."""
     types = {**CALL_VARIABLES, "ivr": "map"}
+    for automation in program.automations:
+        if automation.into:
+            types |= {f"{automation.into}.answered": "bool", **_answers(program, automation.into, automation.action)}
     for node in program.steps.values():
+        if isinstance(node, nodes.Gather):
+            for into, question in node.ask.items():
+                types |= _answers(program, into, question.action)
         if isinstance(node, nodes.Lookup):
             types |= {f"{node.into}.found": "bool", f"{node.into}.count": "int"}
         if isinstance(node, nodes.Lookup | nodes.Act):
@@ -64,6 +90,11 @@ def variable_types(program: Program) -> dict[str, str]:
         elif isinstance(node, nodes.Set):
             types |= {f"vars.{name}": "string" for name in node.values}
     return types
+
+
+def _answers(program: Program, into: str, action: str) -> dict[str, str]:
+    """The variables that an answer is kept in, with whether it was found."""
+    return {f"{into}.found": "bool", **{f"{into}.{name}": kind for name, kind in program.outputs.get(action, {}).items()}}
 
 
 def compile_program(program: Program, queues: Mapping[str, object]) -> Compiled:
@@ -111,16 +142,43 @@ class _Check:
         for i, number in enumerate(program.dnis):
             if number in program.dnis[:i]:
                 yield ("dnis", i), f"the number {number} is given twice"
-        for name, phrases in program.prompts.items():
-            for i, phrase in enumerate(phrases):
-                yield from self.text(("prompts", name, i), phrase)
+        if program.reach_a_person:
+            yield from self.step(("reach_a_person", "step"), program.reach_a_person.step)
+        for name, prompt in program.prompts.items():
+            yield from self.prompt(("prompts", name), prompt)
+        for i, automation in enumerate(program.automations):
+            yield from self.automation(("automations", i), automation)
         for name, node in program.steps.items():
             yield from self.node(("steps", name), node)
 
+    def prompt(self, where: Path, prompt: nodes.Prompt) -> Iterator[Problem]:
+        for place, phrase in prompt.every_phrase():
+            yield from self.text((*where, *place), phrase)
+        speaks = self.program.speaks()
+        silent = [language for language in speaks if not prompt.spoken(language)]
+        if prompt.phrases and len(speaks) > 1 and not all(_kind(phrase) for phrase in prompt.phrases):
+            yield where, f"spoken text in a flow of several languages must be given in each of them: {{{': ..., '.join(speaks)}: ...}}"
+        elif silent:
+            yield where, f"there is nothing to say in: {', '.join(silent)}"
+        for language in prompt.by_language:
+            if language not in speaks:
+                yield (*where, language), f"the flow does not speak {language!r} (it speaks: {', '.join(speaks)})"
+
     def node(self, where: Path, node: nodes.AnyStep) -> Iterator[Problem]:
-        for group in ("exits", "choices", "cases"):
+        for group in ("exits", "cases"):
             for name, step in getattr(node, group, {}).items():
                 yield from self.step((*where, group, name), step)
+        if isinstance(node, nodes.Menu):
+            yield from self.choices((*where, "choices"), node)
+        if isinstance(node, nodes.WaitFor):
+            yield from self.wait_for(where, node)
+        if isinstance(node, nodes.Gather):
+            for into, question in node.ask.items():
+                yield from self.asks((*where, "ask", into), question)
+        if isinstance(node, nodes.Speak):
+            yield from self.text((*where, "to"), node.to)
+        if isinstance(node, nodes.Hours) and node.calendar not in self.program.tables:
+            yield (*where, "calendar"), unknown("calendar", node.calendar, self.program.calendars)
         for key in ("prompt", "mask", "retry_no_match", "retry_no_input"):
             prompt = getattr(node, key, None)
             if prompt and prompt not in self.program.prompts:
@@ -139,16 +197,41 @@ class _Check:
             for name, text in getattr(node, key, {}).items():
                 yield from self.text((*where, key, name), text)
 
+    def choices(self, where: Path, node: nodes.Menu) -> Iterator[Problem]:
+        for key, choice in node.choices.items():
+            yield from self.step((*where, key), choice.to)
+            if choice.when:
+                yield from self.condition((*where, key, "when"), choice.when)
+            if choice.prompt and choice.prompt not in self.program.prompts:
+                yield (*where, key, "prompt"), unknown("prompt", choice.prompt, self.program.prompts)
+
+    def wait_for(self, where: Path, node: nodes.WaitFor) -> Iterator[Problem]:
+        awaited = [f"{each.into}.answered" for each in self.program.automations if each.into and each.on != "ended"]
+        if not node.variable.startswith("ivr.") and node.variable not in awaited:
+            yield (*where, "variable"), unknown("variable that an automation sets", node.variable, awaited)
+        if node.until:
+            yield from self.condition((*where, "until"), node.until)
+
+    def automation(self, where: Path, automation: nodes.Automation) -> Iterator[Problem]:
+        yield from self.asks(where, automation)
+        if automation.when:
+            yield from self.condition((*where, "when"), automation.when)
+
+    def asks(self, where: Path, question: nodes.Ask | nodes.Act | nodes.Lookup | nodes.Automation) -> Iterator[Problem]:
+        if question.action not in self.program.outputs:
+            yield (*where, "action"), unknown("action", question.action, ())
+        for key, text in question.parameters.items():
+            yield from self.text((*where, "with", key), text)
+
     def action(self, where: Path, node: nodes.Lookup | nodes.Act) -> Iterator[Problem]:
+        yield from self.asks(where, node)
         if node.action not in self.program.outputs:
-            yield (*where, "action"), unknown("action", node.action, ())
-        elif isinstance(node, nodes.Lookup) and self.program.outputs[node.action].get("count") != "int":
+            return
+        if isinstance(node, nodes.Lookup) and self.program.outputs[node.action].get("count") != "int":
             lacks = "has no whole number `count` among its response attributes, which a lookup needs"
             yield (*where, "action"), f"action {node.action!r} {lacks}"
         if isinstance(node, nodes.Lookup) and node.unless:
             yield from self.condition((*where, "unless"), node.unless)
-        for key, text in node.parameters.items():
-            yield from self.text((*where, "with", key), text)
 
     def queue(self, where: Path, node: nodes.Queue) -> Iterator[Problem]:
         if node.queue not in self.queues:

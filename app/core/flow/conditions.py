@@ -2,6 +2,9 @@
 
 Variables are declared and given by their dotted names (`contact.premium`), so that a misspelt one is an error at load.
 An evaluation that ends in an error raises `ConditionFailed`; it is never false. CEL's clock and zones are not offered.
+
+What other systems write has no declared type and may not be there, so ask for that first: `has(ivr.email)` or `"email" in ivr` says
+whether it is set, `has(ivr.premium) && ivr.premium` whether it is true. `has` asks it of every other variable too: `has(contact.email)`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ class BadCondition(ValueError):
         self.problems = dict(problems)
 
 
+_STRING_OR_HAS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\bhas\(\s*(?!ivr\.)([a-z][a-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*)\s*\)""")
+_IS_SET = "is_set."
+"""What stands before the name of a variable in the name of the one that says whether it is set."""
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 
 
@@ -46,7 +52,8 @@ class Conditions:
     """The named conditions of one program, compiled."""
 
     def __init__(self, expressions: Mapping[str, str], types: Mapping[str, str]) -> None:
-        env = cel.NewEnv(variables={name: _TYPES[kind] for name, kind in types.items()})
+        declared = {name: _TYPES[kind] for name, kind in types.items()}
+        env = cel.NewEnv(variables={**declared, **{_IS_SET + name: cel.Type.BOOL for name in types}})
         self._compiled: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for name, text in expressions.items():
@@ -56,6 +63,7 @@ class Conditions:
                 problems[name] = f"{text!r}: {error}"
         if problems:
             raise BadCondition(problems)
+        self._has = {name: tuple(asked for asked in _STRING_OR_HAS.findall(text) if asked) for name, text in expressions.items()}
         self._asks = {name: tuple(variable for variable in types if variable in text) for name, text in expressions.items()}
 
     def test(self, name: str, variables: Mapping[str, Any]) -> bool:
@@ -64,6 +72,7 @@ class Conditions:
         It is handed only the variables that it can name. What other systems wrote, `ivr.<name>`, is one map.
         """
         data = {asked: variables[asked] for asked in self._asks[name] if asked in variables}
+        data |= {_IS_SET + asked: asked in variables for asked in self._has[name]}
         if "ivr" in self._asks[name]:
             data["ivr"] = {key[4:]: value for key, value in variables.items() if key.startswith("ivr.")}
         try:
@@ -79,11 +88,17 @@ def _compile(env: Any, text: str, types: Mapping[str, str]) -> Any:
     if _CLOCK.search(text):
         raise ValueError("CEL's own clock and calendar cannot be used")
     try:
-        expression = env.compile(text)
+        expression = env.compile(_STRING_OR_HAS.sub(lambda found: _IS_SET + found[1] if found[1] else found[0], text))
     except Exception as error:
-        reason = str(error).replace("INVALID_ARGUMENT: ERROR: <input>:", "").split("\n")[0].removesuffix(" (in container '')")
+        reason = (
+            str(error)
+            .replace(_IS_SET, "")
+            .replace("INVALID_ARGUMENT: ERROR: <input>:", "")
+            .split("\n")[0]
+            .removesuffix(" (in container '')")
+        )
         unknown = _UNDECLARED.search(reason)
         raise ValueError(reason + (likely(unknown[1], types) if unknown else "")) from None
-    if expression.return_type() != cel.Type.BOOL:
+    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         raise ValueError(f"gives {expression.return_type().name()}, not true or false")
     return expression

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-Seconds = Annotated[float, Field(gt=0, le=14_400)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-
-
-class Part(BaseModel):
-    """Any part of a flow file: frozen, and without keys that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+from app.core.flow.hours import Calendar, Table
+from app.core.flow.matching import whole
+from app.core.flow.part import Key, Language, Name, Part, Seconds, StepName, Texts
 
 
 class Step(Part):
@@ -38,11 +34,22 @@ class Step(Part):
         return self
 
     def exit_names(self) -> tuple[str, ...]:
-        """Every way out of this step."""
+        """Every way out of this step that `exits` has to name."""
         return self.EXITS
 
+    def ways(self) -> dict[str, str]:
+        """Every way out of this step, by what its script returns, and the step that follows."""
+        return dict(self.exits)
 
-class Say(Step):
+
+class SelfService(Step):
+    """A step in which the flow's `reach_a_person` key leads away, unless it is false here. The step's own keys are never taken from it."""
+
+    TAKES_KEYS: ClassVar[bool] = False
+    reach_a_person: bool = True
+
+
+class Say(SelfService):
     """Play a prompt. With `once`, only if this call has not heard it yet."""
 
     do: Literal["say"]
@@ -52,7 +59,7 @@ class Say(Step):
     EXITS = ("done",)
 
 
-class Lookup(Step):
+class Lookup(SelfService):
     """Ask a system of record for one record, by an action that counts what it found.
 
     The request leaves as the step begins. An unanswered call goes on ringing for at most `ring` seconds, then it is answered
@@ -71,7 +78,7 @@ class Lookup(Step):
     EXITS = ("found", "none", "many", "failed")
 
 
-class Act(Step):
+class Act(SelfService):
     """Call a method of another system and keep its answer."""
 
     do: Literal["action"]
@@ -83,12 +90,16 @@ class Act(Step):
     EXITS = ("done", "failed")
 
 
-class Collect(Step):
+class Collect(SelfService):
     """Collect keys under a name. Letters are typed as the digits they share a key with.
 
-    A key barges in on the prompt. `first_key` runs from the end of the prompt, `between_keys` from each key, `total` from the
-    end of the prompt; after `tries` failed tries the step leaves by `no_match` or `no_input`, whichever the last one was.
-    `sensitive` keys may only become parameters of actions.
+    An entry has `length` digits, or from `min_length` on where that is given: then the terminator or a pause ends it. One that the regular
+    expression `pattern` does not match as a whole is no match. A key barges in on the prompt, unless `barge_in` is false. `first_key` runs
+    from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
+    by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions.
+
+    The key that reaches a person may be a digit of the entry: it leads away only where it is the first key and nothing but the
+    terminator, or a pause of `between_keys`, follows.
     """
 
     do: Literal["collect"]
@@ -97,26 +108,94 @@ class Collect(Step):
     retry_no_match: str
     retry_no_input: str
     length: Annotated[int, Field(ge=1, le=40)]
+    min_length: Annotated[int, Field(ge=1, le=40)] | None = None
+    pattern: Annotated[str, Field(max_length=200)] | None = None
+    barge_in: bool = True
     terminator: Annotated[str, Field(pattern=r"^[#*]?$")] = "#"
     first_key: Seconds = 6.0
     between_keys: Seconds = 4.0
     total: Seconds = 30.0
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     sensitive: bool = False
+    TAKES_KEYS = True
     EXITS = ("match", "no_match", "no_input")
 
+    @model_validator(mode="after")
+    def _can_match(self) -> Collect:
+        if self.min_length is not None and self.min_length > self.length:
+            raise ValueError(f"min_length {self.min_length} is more than length {self.length}")
+        if self.pattern is not None:
+            whole(self.pattern)
+        return self
 
-class Menu(Step):
-    """Offer choices by key."""
+
+class Choice(Part):
+    """One choice of a menu: the step it leads to, the condition under which this caller has it, and the prompt that offers it."""
+
+    to: str
+    when: str | None = None
+    prompt: str | None = None
+
+
+class Menu(SelfService):
+    """Offer choices by key: `"1": step`, or `"1": {to: step, when: condition, prompt: name}`.
+
+    Which choices are open to this caller is found out as the step begins. `prompt` and the retry prompts are followed by the prompts of
+    the open choices, in the order of the file; the menu's own `prompt` may be left out where every choice has one. A menu with a `when`
+    has the exit `failed`, for a condition that ends in an error; one with a `when` on every choice has `none`, for no open choice.
+    """
 
     do: Literal["menu"]
-    prompt: str
-    choices: dict[Annotated[str, Field(pattern=r"^[0-9*#]$")], str]
+    prompt: str | None = None
+    choices: Annotated[dict[Key, Choice], Field(min_length=1)]
     retry_no_match: str
     retry_no_input: str
     first_key: Seconds = 6.0
     tries: Annotated[int, Field(ge=1, le=10)] = 3
+    TAKES_KEYS = True
     EXITS = ("no_match", "no_input")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_choices(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("choices"), dict):
+            return {**data, "choices": {k: {"to": v} if isinstance(v, str) else v for k, v in data["choices"].items()}}
+        return data
+
+    @model_validator(mode="after")
+    def _is_offered(self) -> Menu:
+        silent = [key for key, choice in self.choices.items() if choice.prompt is None]
+        if self.prompt is None and silent:
+            raise ValueError(f"a menu needs a prompt, or one on each of its choices (without one: {', '.join(silent)})")
+        return self
+
+    def exit_names(self) -> tuple[str, ...]:
+        conditional = [choice.when is not None for choice in self.choices.values()]
+        return (*self.EXITS, *(("failed",) if any(conditional) else ()), *(("none",) if all(conditional) else ()))
+
+    def ways(self) -> dict[str, str]:
+        return {**self.exits, **{f"key {key}": choice.to for key, choice in self.choices.items()}}
+
+
+class Confirm(SelfService):
+    """Ask a question that is answered by one of two keys."""
+
+    do: Literal["confirm"]
+    prompt: str
+    yes: Key = "1"
+    no: Key = "2"
+    retry_no_match: str
+    retry_no_input: str
+    first_key: Seconds = 6.0
+    tries: Annotated[int, Field(ge=1, le=10)] = 3
+    TAKES_KEYS = True
+    EXITS = ("yes", "no", "no_match", "no_input")
+
+    @model_validator(mode="after")
+    def _two_keys(self) -> Confirm:
+        if self.yes == self.no:
+            raise ValueError("yes and no are the same key")
+        return self
 
 
 class Switch(Step):
@@ -126,6 +205,9 @@ class Switch(Step):
     cases: dict[str, str]
     EXITS = ("otherwise", "failed")
 
+    def ways(self) -> dict[str, str]:
+        return {**self.exits, **{f"case {condition}": step for condition, step in self.cases.items()}}
+
 
 class Set(Step):
     """Store texts under names in `vars`."""
@@ -133,6 +215,67 @@ class Set(Step):
     do: Literal["set"]
     values: dict[Name, str]
     EXITS = ("done",)
+
+
+class WaitFor(SelfService):
+    """Wait until another system has written a session variable, or an automation has its answer: `ivr.<name>`, `<into>.answered`.
+
+    With `until`, until that named condition holds; one that cannot be told yet is waited for. What is there already counts at once. The
+    caller hears the phrases of `mask`, then music, for `max_wait` seconds at most.
+    """
+
+    do: Literal["wait_for"]
+    variable: Annotated[str, Field(pattern=r"^(ivr\.[A-Za-z_][A-Za-z0-9_]{0,63}|[a-z][a-z0-9_]{0,39}\.answered)$")]
+    until: str | None = None
+    mask: str | None = None
+    max_wait: Seconds
+    EXITS = ("set", "too_long")
+
+
+class Ask(Part):
+    """One of the questions of a `gather` step."""
+
+    action: str
+    parameters: dict[str, str] = Field(alias="with")
+
+
+class Gather(SelfService):
+    """Call several methods of other systems at once, each under a name, and wait until all have answered or the budget is spent.
+
+    Every answer is kept under its name, with `<name>.found`: false for one that failed, did not come, or counted no single record.
+    `done` when all answered, `some` when at least one failed, `failed` when all did.
+    """
+
+    do: Literal["gather"]
+    ask: Annotated[dict[Name, Ask], Field(min_length=1, max_length=8)]
+    budget: Annotated[float, Field(gt=0, le=8.0)] = 2.5
+    ring: Annotated[float, Field(ge=0, le=5.0)] = 0.0
+    mask: str | None = None
+    EXITS = ("done", "some", "failed")
+
+
+class Speak(Step):
+    """Go on in another language, from the next prompt on. `unknown`, and no change, where the flow does not speak it."""
+
+    do: Literal["language"]
+    to: str
+    EXITS = ("done", "unknown")
+
+
+class Hours(Step):
+    """Whether a calendar's hours are open now. A holiday is one all day long."""
+
+    do: Literal["hours"]
+    calendar: str
+    EXITS = ("open", "closed", "holiday")
+
+
+class Subflow(Step):
+    """The way into steps that were put in here at publish, under this step's name and a dot. They come back by the exits of the file."""
+
+    do: Literal["subflow"]
+    run: str
+    EXITS = ("begin",)
 
 
 class Queue(Step):
@@ -152,7 +295,7 @@ class Queue(Step):
     EXITS = ("talked", "no_agents", "too_long", "failed")
 
 
-class Email(Step):
+class Email(SelfService):
     """Send one message; `sent` once a mail server has taken it."""
 
     do: Literal["email"]
@@ -179,13 +322,75 @@ class Hangup(Step):
 
 
 AnyStep = Annotated[
-    Say | Lookup | Act | Collect | Menu | Switch | Set | Queue | Email | Release | Hangup,
+    Say
+    | Lookup
+    | Act
+    | Collect
+    | Menu
+    | Confirm
+    | Switch
+    | Set
+    | WaitFor
+    | Gather
+    | Speak
+    | Hours
+    | Subflow
+    | Queue
+    | Email
+    | Release
+    | Hangup,
     Field(discriminator="do"),
 ]
 
 
-def _phrases(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+class Prompt(Part):
+    """The phrases of a prompt: the same in every language, or for each language its own."""
+
+    phrases: Texts = ()
+    by_language: dict[Language, Texts] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return {"phrases": data}
+        if data.keys() <= {"phrases", "by_language"}:
+            return data
+        return {"by_language": data}
+
+    def spoken(self, language: str) -> tuple[str, ...]:
+        """The phrases in a language."""
+        return self.by_language.get(language, self.phrases)  # type: ignore[call-overload,no-any-return]
+
+    def every_phrase(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """All phrases there are, each with its place under the prompt's name."""
+        for i, phrase in enumerate(self.phrases):
+            yield (i,), phrase
+        for language, phrases in self.by_language.items():
+            for i, phrase in enumerate(phrases):
+                yield (language, i), phrase
+
+
+class ReachAPerson(Part):
+    """The key that leads from any self-service step to a person, and the step at which that way begins."""
+
+    key: Key
+    step: str
+
+
+class Automation(Part):
+    """A method of another system that is called when something happens on a call, beside the steps and without a sound.
+
+    With `into`, its answer is kept under that name as soon as it is there: `<into>.answered` is false until then, and `<into>.found` false
+    where it failed. Without, nobody waits for it. `when` names a condition under which alone it is called.
+    """
+
+    on: Literal["arrival", "answered", "queued", "connected", "ended", "session_written"]
+    action: str
+    parameters: dict[str, str] = Field(alias="with")
+    into: Name | None = None
+    when: str | None = None
+    budget: Annotated[float, Field(gt=0, le=8.0)] = 2.5
 
 
 class Program(Part):
@@ -193,33 +398,43 @@ class Program(Part):
 
     flow: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
     title: str = ""
-    language: Literal["en", "de", "es"] = "en"
+    language: Language = "en"
+    languages: tuple[Language, ...] = ()
+    """Every language that the flow speaks, where there is more than one."""
     process: str = ""
     dnis: tuple[Annotated[str, Field(pattern=r"^\+?[0-9A-Za-z*#._-]{1,40}$")], ...] = ()
     start: str
     on_error: str
     returns: str | None = None
     """The queue step at which a caller goes on who comes back from the fallback with a place in a queue."""
+    reach_a_person: ReachAPerson | None = None
     entries: dict[Name, str] = Field(default_factory=dict)
     """Steps to which another system may send a live call, by the name under which it does."""
     session: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")], Literal["string", "bool", "int", "double"]] = Field(
         default_factory=dict
     )
     """The variables that other systems write under `ivr.`, with their types; none declared: any can be written."""
-    prompts: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    prompts: dict[Name, Prompt] = Field(default_factory=dict)
     conditions: dict[Name, str] = Field(default_factory=dict)
-    steps: dict[Name, AnyStep]
+    calendars: dict[Name, Calendar] = Field(default_factory=dict)
+    automations: tuple[Automation, ...] = ()
+    steps: dict[StepName, AnyStep]
     outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
     """For each lookup or action name, the types of its attributes; filled in at publish from the action files."""
+    tables: dict[Name, Table] = Field(default_factory=dict)
+    """For each calendar its hours in UTC for some years; filled in at publish. Not part of the version: it follows from the calendar."""
 
     _version: str = PrivateAttr(default="")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_phrase_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("prompts"), dict):
-            return {**data, "prompts": {k: _phrases(v) for k, v in data["prompts"].items()}}
-        return data
+    @model_validator(mode="after")
+    def _speaks_its_own(self) -> Program:
+        if self.languages and self.language not in self.languages:
+            raise ValueError(f"the flow begins in {self.language!r}, which is not among its languages ({', '.join(self.languages)})")
+        return self
+
+    def speaks(self) -> tuple[str, ...]:
+        """Every language of the flow, at least the one it begins in."""
+        return self.languages or (self.language,)
 
     def of_version(self, version: str) -> Program:
         """This very program under the version that it was published with, though a newer model may hash it otherwise."""
@@ -230,6 +445,6 @@ class Program(Part):
     def version(self) -> str:
         """The hash of everything that can change what a call does, 12 hex digits."""
         if not self._version:
-            text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+            text = json.dumps(self.model_dump(mode="json", exclude={"tables"}), sort_keys=True)
             self._version = hashlib.sha256(text.encode()).hexdigest()[:12]
         return self._version

@@ -8,12 +8,12 @@ them (type-ahead); a script takes them from there.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.core.commands import Answer, Command, Play, StopPlay
-from app.core.events import DigitPressed, Event, PlaybackEnded
+from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded
 
 if TYPE_CHECKING:
     from app.core.call import Call
@@ -51,7 +51,10 @@ SECONDS_A_CHARACTER = 0.12
 PLAY_GRACE = 5.0
 QUIET = 0.5
 """Seconds a caller may wait without a sound before music begins."""
+ANSWERS = (ActionSucceeded, ActionFailed)
 MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
+PERSON = "person"
+"""The exit of a step whose caller pressed the key that reaches a person."""
 
 
 def longest(media: tuple[str, ...]) -> float:
@@ -93,8 +96,15 @@ def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Scrip
             return True
 
 
-def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float) -> Script[Event | None]:
-    """Wait for an event until a time, with phrases to listen to; the one being spoken is finished before this returns.
+def first(_: Event) -> bool:
+    """Of the events that a mask waits for, any is the one."""
+    return True
+
+
+def mask(
+    call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], until: float, enough: Callable[[Event], bool] = first
+) -> Script[Event | None]:
+    """Wait until a time for an event that is `enough`, with phrases to listen to; the one being spoken is finished before this returns.
 
     Past the last phrase, the rest of the wait has music under it, after a moment (the caller never hears dead air). A take-over moves the
     end of the wait, never the beginning of the music.
@@ -111,34 +121,68 @@ def mask(call: Call, phrases: tuple[str, ...], kinds: tuple[type[Any], ...], unt
                 yield StopPlay(call.id, playback)
                 break
             if not isinstance(event, PlaybackEnded):
-                found = event
+                found = event if enough(event) else found
             elif event.playback == playback:
                 break
         if found or call.now >= call.patience(until):
             return found
-    found = yield Wait(kinds, min(QUIET, call.patience(until) - call.now))
+    quiet = call.now + QUIET
+    found = yield from listen(call, kinds, enough, lambda: min(quiet, call.patience(until)))
     if found is None and call.now < call.patience(until):
         yield call.music_on()
-        while found is None and call.now < call.patience(until):
-            found = yield Wait(kinds, call.patience(until) - call.now)
+        found = yield from listen(call, kinds, enough, lambda: call.patience(until))
         yield call.music_off()
     return found
 
 
+def listen(call: Call, kinds: tuple[type[Any], ...], enough: Callable[[Event], bool], until: Callable[[], float]) -> Script[Event | None]:
+    """Wait for an event that is `enough`, until a time as it stands when it has come."""
+    while True:
+        event = yield Wait(kinds, until() - call.now)
+        if event is not None and enough(event):
+            return event  # type: ignore[no-any-return]
+        if call.now >= until():
+            return None
+
+
+def ask(call: Call, prompt: str | None, ring: float, until: float, enough: Callable[[Event], bool] = first) -> Script[Event | None]:
+    """Wait for answers of actions until a time: ringing for `ring` seconds while the call is unanswered, then with a mask."""
+    if not call.answered and ring > 0:
+        ringing = min(call.now + ring, until)
+        event = yield from listen(call, ANSWERS, enough, lambda: ringing)
+        if event is not None:
+            return event
+    return (yield from mask(call, call.mask(prompt), ANSWERS, until, enough))
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What keys are wanted: exactly `length`, ended early by `terminator` (then it is no match)."""
+    """What keys are wanted: `length` digits, or from `least` on where `terminator` or a pause ends them.
+
+    `person` is the key that reaches a person: at once where it is no digit, and else where it is all that was typed.
+    """
 
     length: int
     terminator: str
     first: float
     between: float
     total: float
+    person: str = ""
+    least: int = 40
+    barge_in: bool = True
+
+    def ended(self, got: str) -> str:
+        """How a try ends that the caller ended by the terminator or a pause."""
+        if not got:
+            return NO_INPUT
+        if len(got) >= min(self.least, self.length) and got.isdigit():
+            return MATCH
+        return PERSON if got == self.person else NO_MATCH
 
 
 def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[str, str]]:
-    """One try: play the prompt and take keys. Gives `(match | no_match | no_input, keys)`."""
-    yield from play(call, prompt, barge_in=True)
+    """One try: play the prompt and take keys. Gives `(match | no_match | no_input | person, keys)`."""
+    yield from play(call, prompt, barge_in=wanted.barge_in)
     began = call.now
     got = ""
     while True:
@@ -146,8 +190,10 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
             key = call.take_key()
             if wanted.terminator and key == wanted.terminator:
                 if got:
-                    return (MATCH if len(got) == wanted.length else NO_MATCH), got
+                    return wanted.ended(got), got
                 continue
+            if key == wanted.person and not key.isdigit():
+                return PERSON, key
             got += key
             if len(got) == wanted.length:
                 call.end_entry(wanted.terminator)
@@ -155,4 +201,4 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
         patience = min(wanted.between if got else wanted.first, began + wanted.total - call.now)
         event = yield Wait((DigitPressed,), max(patience, 0.0))
         if event is None:
-            return (NO_MATCH if got else NO_INPUT), got
+            return wanted.ended(got), got

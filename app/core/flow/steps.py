@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from app.core import commands, facts
 from app.core.acd.queues import MAX_SKILLS, check_skills
-from app.core.events import ActionFailed, ActionSucceeded, MailFailed, MailSent
+from app.core.events import ActionSucceeded, MailFailed, MailSent
 from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
-from app.core.flow.script import MATCH, NO_MATCH, Enqueue, Keys, Script, Wait, answer, collect, mask, play
+from app.core.flow.inner_steps import INNER_STEPS
+from app.core.flow.matching import whole
+from app.core.flow.script import MATCH, NO_MATCH, PERSON, Enqueue, Keys, Script, Wait, answer, ask, collect, mask, play
 from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
     from app.core.call import Call
-
-_ANSWERS = (ActionSucceeded, ActionFailed)
 
 
 def say(call: Call, node: nodes.Say) -> Script[str]:
@@ -63,40 +63,58 @@ def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]
     parameters = {name: call.fill(text) for name, text in node.parameters.items()}
     until = call.now + node.budget
     yield commands.StartAction(call.id, request, node.action, parameters, node.budget)
-    if not call.answered and ring > 0:
-        result = yield Wait(_ANSWERS, min(ring, node.budget))
-        if result is not None:
-            return result
-    phrases: tuple[str, ...] = ()
-    if node.mask and node.mask not in call.heard:
-        call.heard.add(node.mask)
-        phrases = call.prompt(node.mask)
-    return (yield from mask(call, phrases, _ANSWERS, until))
+    return (yield from ask(call, node.mask, ring, until))
 
 
 def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
-    wanted = Keys(node.length, node.terminator, node.first_key, node.between_keys, node.total)
+    times = (node.first_key, node.between_keys, node.total)
+    wanted = Keys(node.length, node.terminator, *times, call.person_key(node), node.min_length or node.length, node.barge_in)
+    fits = whole(node.pattern) if node.pattern else None
     prompt = call.prompt(node.prompt)
     outcome, value = "", ""
     for _ in range(node.tries):
         outcome, value = yield from collect(call, wanted, prompt)
-        if outcome == MATCH:
-            call.set(f"vars.{node.into}", value)
-            return MATCH
+        if outcome == MATCH and fits and not fits(value):
+            outcome = PERSON if value == wanted.person else NO_MATCH
+        if outcome in (MATCH, PERSON):
+            if outcome == MATCH:
+                call.set(f"vars.{node.into}", value)
+            return outcome
         prompt = call.prompt(node.retry_no_match if outcome == NO_MATCH else node.retry_no_input)
     return outcome
 
 
 def menu(call: Call, node: nodes.Menu) -> Script[str]:
+    try:
+        choices = {key: choice for key, choice in node.choices.items() if choice.when is None or call.test(choice.when)}
+    except ConditionFailed as error:
+        call.note(facts.Noticed(call.id, "condition failed", str(error)))
+        return "failed"
+    if not choices:
+        return "none"
+    offers = [choice.prompt for choice in choices.values() if choice.prompt]
+    return (yield from _choose(call, node, {key: f"key {key}" for key in choices}, offers))
+
+
+def confirm(call: Call, node: nodes.Confirm) -> Script[str]:
+    return (yield from _choose(call, node, {node.yes: "yes", node.no: "no"}, []))
+
+
+def _choose(call: Call, node: nodes.Menu | nodes.Confirm, ways: dict[str, str], offers: list[str]) -> Script[str]:
+    """Let the caller press one of the keys of `ways`; every try ends with the prompts `offers`."""
     wanted = Keys(1, "", node.first_key, node.first_key, node.first_key)
-    prompt = call.prompt(node.prompt)
+    offered = tuple(item for name in offers for item in call.prompt(name))
+    person = call.person_key(node)
+    prompt = (call.prompt(node.prompt) if node.prompt else ()) + offered
     outcome = ""
     for _ in range(node.tries):
         outcome, key = yield from collect(call, wanted, prompt)
-        if key in node.choices:
-            return f"key {key}"
+        if key in ways:
+            return ways[key]
+        if key and key == person:
+            return PERSON
         outcome = NO_MATCH if key else outcome
-        prompt = call.prompt(node.retry_no_match if key else node.retry_no_input)
+        prompt = call.prompt(node.retry_no_match if key else node.retry_no_input) + offered
     return outcome
 
 
@@ -166,8 +184,10 @@ STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
     "action": act,
     "collect": collect_keys,
     "menu": menu,
+    "confirm": confirm,
     "switch": switch,
     "set": set_values,
     "queue": queue,
     "email": email,
+    **INNER_STEPS,
 }

@@ -23,6 +23,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
 from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.defined import plain_staff, staff_hash
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.script import Enqueue, Order
@@ -65,13 +66,19 @@ class Book:
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
     max_calls: int = 1000
+    staff: str = ""
+    """The hash of queues and agents as they were read (`app.core.defined`)."""
+
+    def __post_init__(self) -> None:
+        self.staff = self.staff or staff_hash(plain_staff(self.queues, self.agents))
+
+    def versions(self) -> list[Compiled]:
+        """Every flow in every version that a call can go on with, each once; those that new calls run come first."""
+        return list({(flow.name, flow.version): flow for flow in (*self.flows.values(), NO_FLOW, NO_ROOM)}.values())
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM):
-            if compiled.name == flow and compiled.version == version:
-                return compiled
-        return None
+        return next((compiled for compiled in self.versions() if (compiled.name, compiled.version) == (flow, version)), None)
 
 
 class Inconsistent(RuntimeError):
@@ -138,6 +145,7 @@ class Center:
             ev.DeskLost: self._desk_lost,
             ev.TimerFired: self._timer_fired,
             ev.TookOver: self._took_over,
+            ev.CircumstancesChanged: self._circumstances_changed,
             ev.StepFailed: self._step_failed,
         }
 
@@ -210,6 +218,14 @@ class Center:
     def _step_failed(self, event: ev.StepFailed, now: float) -> None:
         self._out = self.fail(event.call, event.error, now)
 
+    @property
+    def circumstances(self) -> tuple[bool, bool, bool]:
+        """What the engine knows and tells by attributes: `admitting`, `blind`, `store_away`."""
+        return self.admitting, self.blind, self.store_away
+
+    def _circumstances_changed(self, event: ev.CircumstancesChanged, now: float) -> None:
+        self.admitting, self.blind, self.store_away = event.admitting, event.blind, event.store_away
+
     # ---- the caller ----------------------------------------------------------------------------------------------------
 
     def _arrived(self, event: ev.CallArrived, now: float) -> None:
@@ -223,7 +239,7 @@ class Center:
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
-        self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self._emit(call, facts.FlowBegan(call.id, flow.name, flow.version, self.book.staff))
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
 

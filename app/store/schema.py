@@ -9,15 +9,16 @@
 | live | a call in progress | call | its snapshot |
 | agents | an agent | agent | the snapshot |
 | history | a call that ended | the facts that reports need | who it was, the remarks, the contact |
+| programs | a version of a flow, or ("" for `flow`) of queues and agents | hash, flow, program (JSON), first used at | |
 
 Times are seconds since the epoch on the engine's clock, except `writer.expires`, which is wall time.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`."""
 
 Id = String().with_variant(String(collation="C"), "postgresql")
@@ -89,6 +90,15 @@ history = Table(
     Index("history_process", "process", "ended"),
     Index("history_uniqueid", "uniqueid"),
     Index("history_linkedid", "linkedid"),
+)
+
+programs = Table(
+    "programs",
+    metadata,
+    Column("hash", Id, primary_key=True),
+    Column("flow", String, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 PERSONAL = ("ani", "dnis", "remarks", "contact")

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.base import Executable
 
-from app.store.schema import agents, call_keys, history, installation, journal, live, writer
+from app.store.schema import agents, call_keys, history, installation, journal, live, programs, writer
 
 _SQLITE = sqlite.dialect()
 _POSTGRESQL = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -96,6 +96,8 @@ HISTORY_CLEAN = Statement(
 )
 HISTORY_SEAL_OFF = Statement(["its_call"], update(history).values(personal=null()).where(history.c.call == bindparam("its_call")))
 HISTORY_DROP_OLD = Statement(["ended"], delete(history).where(history.c.ended < bindparam("ended")))
+
+PROGRAM_PUT = _upsert(programs)
 
 ADVANCE = _writer(["seq", "at"])
 ADVANCE_AND_EXTEND = _writer(["seq", "at", "expires"])

@@ -14,6 +14,7 @@ process started), the insert clashes, the key is read and the commit is run once
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from app.store.codec import dumps, loads
 from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreRefused
 from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
-from app.store.schema import PERSONAL, agents, call_keys, history, journal, live, writer
+from app.store.schema import PERSONAL, agents, call_keys, history, journal, live, programs, writer
 from app.store.seal import Keys, Seal
 from app.store.statements import Plan, Row, Statement, Step
 
@@ -200,6 +201,13 @@ class Store:
             for call, wrapped in await self._backend.rows(select(call_keys.c.call, call_keys.c.wrapped).where(call_keys.c.call.in_(some))):
                 found[call] = None if wrapped is None else self._keys.unwrap(call, bytes(wrapped))
         return found
+
+    async def keep_programs(self, wanted: Mapping[str, tuple[str, Any]], at: float) -> None:
+        """Keep what is run, (flow, plain JSON) by hash, for replays; what is kept already stays as it is."""
+        kept = {row.hash for row in await self._backend.rows(select(programs.c.hash).where(programs.c.hash.in_(wanted)))}
+        rows: list[Row] = [(key, flow, json.dumps(plain), at) for key, (flow, plain) in wanted.items() if key not in kept]
+        if rows:
+            await self._backend.run([(sql.PROGRAM_PUT, rows)], full=False)
 
     # ---- taking over --------------------------------------------------------------------------------------------------
 

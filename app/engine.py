@@ -39,7 +39,7 @@ from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
-from app.core.defined import plain_staff
+from app.core.defined import plain_program, plain_staff
 from app.core.record import TYPES, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
 from app.store import TTL, Batch, LeaseLost, Recovered, Store, StoreClash, StoreError
@@ -198,10 +198,10 @@ class Engine:
     async def _taking_over(self, left: Recovered) -> ev.TookOver:
         """The event that says what this process begins with, after writing down what it runs, so that it can be replayed for ever."""
         book = self.center.book
-        programs: dict[str, tuple[str, Any]] = {flow.version: (flow.name, flow.program.model_dump(mode="json")) for flow in book.versions()}
+        programs: dict[str, tuple[str, Any]] = {flow.version: (flow.name, plain_program(flow.program)) for flow in book.versions()}
         await self.store.keep_programs({book.staff: ("", plain_staff(book.queues, book.agents)), **programs}, self.clock.now())
         flows = tuple(f"{flow.name} {flow.version}" for flow in book.versions())
-        return ev.TookOver(left.now_floor, len(left.live), book.staff, flows, left.agents, made_with())
+        return ev.TookOver(left.now_floor, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
 
     def _note_circumstances(self, now: float, pending: Pending) -> None:
         """What was told to the centre by its attributes decides as events do, so the journal has it before the next of them."""

@@ -287,12 +287,13 @@ class TimerFired(Event):
 class TookOver(Event):
     """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything.
 
-    The rest is what a replay needs to take over as this process did: the hash of its queues and agents, its flows (`name version`, in
-    order), the agents' rows that it found, and the versions of the program itself and of what evaluates conditions and texts.
+    The rest is what a replay needs to take over as this process did: whether it was blind at first, the hash of its queues and agents, its
+    flows (`name version`, in order), the agents' rows that it found, and the versions of the program itself and of its evaluators.
     """
 
     last: float
     calls: int
+    blind: bool = False
     staff: str = ""
     flows: tuple[str, ...] = ()
     agents: Mapping[str, Json] = field(default_factory=dict)

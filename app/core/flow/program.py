@@ -213,6 +213,11 @@ class Program(Part):
             return {**data, "prompts": {k: _phrases(v) for k, v in data["prompts"].items()}}
         return data
 
+    def of_version(self, version: str) -> Program:
+        """This very program under the version that it was published with, though a newer model may hash it otherwise."""
+        self._version = version
+        return self
+
     @property
     def version(self) -> str:
         """The hash of everything that can change what a call does, 12 hex digits."""

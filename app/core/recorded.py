@@ -48,9 +48,16 @@ class Difference:
 
 
 def turns(rows: Iterable[Row]) -> Iterator[Turn]:
-    """Rows of all calls, in order and without a gap, as turns: a row that does not begin with an event belongs to the event before it."""
+    """Rows of all calls, in order and without a gap, as turns: a row that does not begin with an event belongs to the event before it.
+
+    Raises `Unknown` where rows are missing.
+    """
     turn: Turn | None = None
+    last = 0
     for seq, call, records in rows:
+        if last and seq != last + 1:
+            raise Unknown(f"rows {last + 1} to {seq - 1} of the journal are not there: of forgotten calls, or too old to be kept")
+        last = seq
         event, out = split(records)
         if event is not None or turn is None:
             if turn is not None:

@@ -10,14 +10,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from app.core import events as ev
 from app.core.acd import Acd, Waiting
+from app.core.call import Call
 from app.core.center import Book, Center
 from app.core.defined import Kept, Unknown
+from app.core.flow.script import Enqueue, Order
 from app.core.record import Record, UnknownRecord, home
 from app.core.recorded import Difference, Refused, Replica, Row, Turn, compare, split
+
+QueueKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...], str]
+"""A queue, the skills asked, and the place in it: all that tells whether two orders ask for the same."""
+
+
+def queue_key(call: Call, order: Enqueue) -> QueueKey:
+    """What an order asks for; a caller who comes back asks for the queue and the place that the fallback kept."""
+    kept = call.vars if call.step == call.flow.program.returns else {}
+    place = str(kept.get("call.priority", order.place))
+    return str(kept.get("call.queue", order.queue)), tuple(sorted(order.skills.items())), place
 
 
 @dataclass(slots=True)
@@ -31,6 +43,8 @@ class Replayed:
     replayed: list[Record] = field(default_factory=list)
     difference: Difference | None = None
     unknown: str = ""
+    queued: list[tuple[float, QueueKey, float | None]] = field(default_factory=list)
+    """When the flow asked for a place in a queue, for which, and how long at most (seconds; None: the queue's own limit)."""
 
     @property
     def identical(self) -> bool:
@@ -110,9 +124,15 @@ class _RecordedAcd:
 class _Alone(Center):
     """A centre that has one call, and an ACD that only remembers."""
 
-    def __init__(self, book: Book, expected: Callable[[], list[Record]]) -> None:
+    def __init__(self, book: Book, expected: Callable[[], list[Record]], queued: list[Any]) -> None:
         super().__init__(book)
         self.acd = cast(Acd, _RecordedAcd(lambda: expected()[len(self._out) :]))
+        self._queued = queued
+
+    def _order(self, call: Call, order: Order, now: float) -> None:
+        assert isinstance(order, Enqueue)
+        self._queued.append((now, queue_key(call, order), order.max_wait))
+        super()._order(call, order, now)
 
 
 class _Again:
@@ -121,8 +141,8 @@ class _Again:
     def __init__(self, call: str, programs: Kept, strict: bool) -> None:
         self._call, self._strict = call, strict
         self._expected: list[Record] = []
-        self._replica = Replica(programs, lambda book: _Alone(book, lambda: self._expected))
         self._result = Replayed(call)
+        self._replica = Replica(programs, lambda book: _Alone(book, lambda: self._expected, self._result.queued))
 
     def run(self, rows: Iterable[Row]) -> Replayed:
         result = self._result

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.replay_cli import replay
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -38,6 +39,7 @@ show = typer.Typer(no_args_is_help=True, help="What goes on: calls, agents, queu
 asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
+app.command("replay")(replay)
 app.add_typer(asterisk, name="asterisk")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOP = {"main", "cli", "up", "house", "decide", "settings", "show_call", "__init__"}
+TOP = {"main", "cli", "up", "house", "decide", "settings", "show_call", "replay_cli", "replay_shown", "replaying", "__init__"}
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}
 NO_WAY_OUT = {
     "asyncio",

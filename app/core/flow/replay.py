@@ -130,8 +130,8 @@ class _Alone(Center):
         self._queued = queued
 
     def _order(self, call: Call, order: Order, now: float) -> None:
-        assert isinstance(order, Enqueue)
-        self._queued.append((now, queue_key(call, order), order.max_wait))
+        if isinstance(order, Enqueue):
+            self._queued.append((now, queue_key(call, order), order.max_wait))
         super()._order(call, order, now)
 
 

@@ -37,6 +37,8 @@ class Key:
     early: bool = False
 
 
+NO_KEYS = frozenset({"say", "lookup", "action", "switch", "set", "queue", "email", "release", "hangup"})
+"""The kinds of steps that ask for no keys, though one may end a prompt of theirs."""
 SILENCE = Key("", 0.0)
 """A wait for keys that ran out."""
 
@@ -77,6 +79,8 @@ class Supply:
     actions: dict[str, list[tuple[float, ev.Event]]] = field(default_factory=dict)
     mails: dict[str, list[tuple[float, ev.Event]]] = field(default_factory=dict)
     played: dict[tuple[str, ...], list[tuple[float, bool]]] = field(default_factory=dict)
+    unfinished: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """How long a prompt was heard that never came to its end, in seconds."""
     inputs: dict[str, list[list[Key]]] = field(default_factory=dict)
     queues: dict[QueueKey, list[Waited]] = field(default_factory=dict)
     written: list[tuple[float, ev.SessionWritten]] = field(default_factory=list)
@@ -88,9 +92,9 @@ class Supply:
 def input_of(program: Program, step: str) -> str:
     """The name under which a step's keys go, or "" for a step that asks for none."""
     node = program.steps.get(step)
-    if isinstance(node, nodes.Collect):
-        return f"input {node.into}"
-    return f"menu {step}" if isinstance(node, nodes.Menu) else ""
+    if node is None or node.do in NO_KEYS:
+        return ""
+    return f"input {node.into}" if isinstance(node, nodes.Collect) else f"{node.do} {step}"
 
 
 def asked(action: str, params: Mapping[str, Any]) -> str:
@@ -154,10 +158,14 @@ class _Reader:
         elif name == "Play":
             self._playing[values["playback"]] = (at, tuple(values["media"]))
         elif name == "StopPlay":
-            self._playing.pop(values["playback"], None)
+            self._break_off(values["playback"], at)
             self._last = at
         elif name in ("HangUp", "Release"):
             self._leaving = True
+
+    def _break_off(self, playback: str, at: float) -> None:
+        since, media = self._playing.pop(playback, (at, ()))
+        self.supply.unfinished[media] = max(at - since, self.supply.unfinished.get(media, 0.0))
 
     def _ask(self, request: str, answers: list[tuple[float, ev.Event]], at: float) -> None:
         self._asked.setdefault(request, (at, answers))
@@ -179,7 +187,13 @@ class _Reader:
             self.supply.written.append((at - self.supply.at, event))
         elif isinstance(event, ev.StepFailed):
             self.supply.broken = self.supply.broken or self._step
-        elif isinstance(event, ev.CallerLeft) and self.supply.left is None and not self._leaving:
+        elif isinstance(event, ev.CallerLeft):
+            self._left(event, at)
+
+    def _left(self, event: ev.CallerLeft, at: float) -> None:
+        for playback in list(self._playing):
+            self._break_off(playback, at)
+        if self.supply.left is None and not self._leaving:
             visit, since = self._visits.get(self._step, 0), at - self.supply.at
             self.supply.left = Left(event, self._step, visit, at - self._entered, since)
 

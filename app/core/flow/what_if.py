@@ -24,8 +24,10 @@ from app.core.flow.replay import QueueKey, Replayed, queue_key
 from app.core.flow.script import Enqueue, Order
 from app.core.flow.supply import SILENCE, Key, Supply, Waited, Way, asked, input_of, supply_of
 from app.core.recorded import PLENTY, Row
+from app.core.saving import FED
 
 MOVES = 2000
+SERVED = FED
 SPOKEN = 0.07
 """Seconds a character takes to speak, about."""
 
@@ -90,9 +92,12 @@ class _Centre(Center):
     def __init__(self, book: Book) -> None:
         super().__init__(book)
         self.queued: list[tuple[QueueKey, Enqueue]] = []
+        self.strange = ""
 
     def _order(self, call: Call, order: Order, now: float) -> None:
-        assert isinstance(order, Enqueue)
+        if not isinstance(order, Enqueue):
+            self.strange = type(order).__name__
+            return
         call.phase, call.music = QUEUED, True
         self.queued.append((queue_key(call, order), order))
 
@@ -153,6 +158,8 @@ class _Run:
         key = self._next_key() if wants_keys else None
         deadline = self._centre.next_deadline()
         pending = min(self._pending, default=None)
+        if pending is None and call.wait is not None and (strange := [kind.__name__ for kind in call.wait.kinds if kind not in SERVED]):
+            raise _Undetermined(f"it waits for {strange[0]}, for which no record can serve")
         times = [at for at in (key, deadline, pending[0] if pending else None) if at is not None]
         if not times:
             raise _Undetermined("it waits for something that is not on record")
@@ -234,19 +241,23 @@ class _Run:
                     queues = [key[0] for key, _ in self._centre.queued]
                     queue = self._here[1] if self._here else ""
                     result.other_end = (thing.outcome, queue or (queues[-1] if queues else ""), result.other_way[-1][0])
+        if self._centre.strange:
+            raise _Undetermined(f"{self._centre.strange} is nothing for which a record can serve")
         if len(self._centre.queued) > self._served.get("queue orders", 0):
             self._served["queue orders"] = len(self._centre.queued)
             self._queue(*self._centre.queued[-1])
 
     def _enter(self, step: str) -> None:
         supply, program = self._supply, self._centre.calls[self._id].flow.program
-        if supply.broken and step == supply.broken:
-            raise _Undetermined("a mistake of the application's ended this step then")
         self._visits[step] = visit = self._visits.get(step, 0) + 1
         self._result.other_way.append((step, ""))
+        if supply.broken and step == supply.broken:
+            raise _Undetermined("a mistake of the application's ended this step then")
         self._entered = self._base = self._now
         self._key_at = None
         self._input = input_of(program, step)
+        if getattr(program.steps[step], "sensitive", False):
+            raise _Undetermined(f"what was typed at {self._input!r} is never written down")
         if self._input:
             visits = supply.inputs.get(self._input, [])
             n = self._served.get(self._input, 0)
@@ -279,6 +290,8 @@ class _Run:
 
     def _would_have_stayed(self) -> None:
         """A caller who hung up then, in a step that this way does not come to, might have done so on this way as well."""
+        if self._supply.outcome == "lost_media_server":
+            raise _Undetermined("the connection to Asterisk was lost then")
         left = self._supply.left
         if left and not self._left_at_step and self._now - self._supply.at > left.since_arrival and not self._left_waiting():
             raise _Undetermined(f"the caller hung up after {left.since_arrival:.1f} s then, in {left.step!r}, which does not come here")
@@ -289,7 +302,8 @@ class _Run:
     def _play(self, order: do.Play) -> None:
         self._playing[order.playback] = self._now
         recorded = self._serve(" ".join(order.media), self._supply.played.get(order.media))
-        seconds, ok = recorded or (SPOKEN * sum(len(item.partition(":")[2]) for item in order.media) + 0.3, True)
+        spoken = SPOKEN * sum(len(item.partition(":")[2]) for item in order.media) + 0.3
+        seconds, ok = recorded or (max(spoken, self._supply.unfinished.get(order.media, 0.0) + 0.3), True)
         self._later(seconds, ev.PlaybackEnded(self._id, order.playback, ok))
 
     def _stop(self, playback: str) -> None:
@@ -336,4 +350,3 @@ class _Run:
     def _later(self, seconds: float, what: ev.Event | str, since: float | None = None) -> None:
         self._n += 1
         self._pending.append(((self._now if since is None else since) + seconds, self._n, what))
-

@@ -63,20 +63,20 @@ class Kept:
 
     def __init__(self, kept: Mapping[str, tuple[str, Any]]) -> None:
         self._kept = kept
-        self._flows: dict[str, Compiled] = {}
+        self.flows: dict[str, Compiled] = {}
         self._staff: dict[str, Staff] = {}
 
     def flow(self, name: str, version: str) -> Compiled:
         """A flow in this version, ready to run; raises `Unknown`."""
-        if version not in self._flows:
+        if version not in self.flows:
             flow, plain = self._kept.get(version, ("", None))
             if plain is None or flow != name:
                 raise Unknown(f"version {version} of flow {name!r} was not kept")
             try:
-                self._flows[version] = read_program(plain, version)
+                self.flows[version] = read_program(plain, version)
             except ValueError as error:
                 raise Unknown(f"version {version} of flow {name!r} cannot be run any more: {error}") from None
-        return self._flows[version]
+        return self.flows[version]
 
     def staff(self, hash_: str) -> Staff:
         """Queues and agents; raises `Unknown`."""

@@ -13,6 +13,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.center import Book, Center
 from app.core.defined import Kept, plain_program, plain_staff
+from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call
 from app.core.record import pack, rows_of, unpack
 from app.core.recorded import Row, plain
@@ -54,6 +55,7 @@ def book() -> Book:
     return load_book(PROJECT, OUTPUTS)
 
 
+COMPILED: dict[str, Compiled] = {}
 SIMS: list[Sim] = []
 """Every centre that the test at hand has made."""
 
@@ -100,9 +102,15 @@ class Sim:
         for call, records in rows_of(event, out, self.now).items():
             self.rows.append((len(self.rows) + 1, call, plain(records)))
 
+    def what_ran(self) -> Kept:
+        """Everything that this centre ran; programs are compiled once for all tests."""
+        kept = Kept(self.kept)
+        kept.flows = COMPILED
+        return kept
+
     def replays(self) -> None:
         """The whole centre and each of its calls come out the same when they are run again from the journal."""
-        kept = Kept(self.kept)
+        kept = self.what_ran()
         whole = replay_centre(self.rows, kept, strict=False)
         assert whole.identical, whole
         for call in dict.fromkeys(whose for _, whose, _ in self.rows if whose and not whose.startswith("nobody")):

@@ -145,7 +145,6 @@ class Center:
             ev.DeskLost: self._desk_lost,
             ev.TimerFired: self._timer_fired,
             ev.TookOver: self._took_over,
-            ev.CircumstancesChanged: self._circumstances_changed,
             ev.StepFailed: self._step_failed,
         }
 
@@ -222,9 +221,6 @@ class Center:
     def circumstances(self) -> tuple[bool, bool, bool]:
         """What the engine knows and tells by attributes: `admitting`, `blind`, `store_away`."""
         return self.admitting, self.blind, self.store_away
-
-    def _circumstances_changed(self, event: ev.CircumstancesChanged, now: float) -> None:
-        self.admitting, self.blind, self.store_away = event.admitting, event.blind, event.store_away
 
     # ---- the caller ----------------------------------------------------------------------------------------------------
 

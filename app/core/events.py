@@ -302,7 +302,7 @@ class TookOver(Event):
 
 @dataclass(frozen=True, slots=True)
 class CircumstancesChanged(Event):
-    """The engine set one of the centre's attributes of these names since the event before. Journaled, never handed in by an adapter."""
+    """The engine set one of the centre's attributes of these names since the event before. Journaled for replays, never handled."""
 
     admitting: bool
     blind: bool

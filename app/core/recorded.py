@@ -113,6 +113,9 @@ class Replica:
 
     def handle(self, turn: Turn, event: ev.Event) -> dict[str, list[Record]]:
         """What comes of an event, for each call; raises `Unknown`, `Refused`."""
+        if isinstance(event, ev.CircumstancesChanged):
+            self.center.admitting, self.center.blind, self.center.store_away = event.admitting, event.blind, event.store_away
+            return {}
         if isinstance(event, ev.TookOver):
             self._take_over(event)
         elif isinstance(event, ev.CallArrived):

@@ -15,6 +15,7 @@ from app.core.center import Book, Center
 from app.core.defined import Kept, plain_program, plain_staff
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call
+from app.core.flow.what_if import what_if
 from app.core.record import pack, rows_of, unpack
 from app.core.recorded import Row, plain
 from app.core.replay_centre import replay_centre
@@ -158,6 +159,15 @@ class Sim:
         """What the next process handles first."""
         self._journaled = self.center.circumstances
         self.happen(self.taking_over(json.loads(json.dumps(self.agents))))
+
+    def goes_no_other_way(self) -> None:
+        """Under the version that it ran, a call takes the same way, or it is said that this cannot be known."""
+        kept = self.what_ran()
+        for ended in self.all(facts.CallEnded):
+            rows = [row for row in self.rows if row[1] in ("", ended.call)]
+            again = replay_call(ended.call, rows, kept, strict=False)
+            other = what_if(again, rows, kept.flow(again.flow, again.version), kept)
+            assert other.verdict in ("same way", "undetermined"), other
 
     # ---- callers and agents --------------------------------------------------------------------------------------------
 

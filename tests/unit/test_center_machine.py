@@ -615,6 +615,7 @@ class CentreMachine(RuleBasedStateMachine):
         self.the_pbx_tells_what_it_owes()
         self.time_passes(3600.0)
         self.sim.replays()
+        self.sim.goes_no_other_way()
         SIMS.remove(self.sim)
         assert self.sim.center.calls == {}
         assert self.sim.live == {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +30,20 @@ from app.replay_cli import moment
 from app.replaying import call_told, difference_told, told, what_if_told
 from tests.unit import centre
 from tests.unit.centre import ANNA, BEN, SIMS, Sim
+from tests.unit.test_center_machine import small_book
 
 book = functools.cache(centre.book)
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = """
+import json, sys
+from app.core.defined import Kept
+from app.core.flow.replay import replay_call
+from app.core.replay_centre import replay_centre
+rows, kept = json.load(open(sys.argv[1]))
+print(replay_centre(rows, Kept(kept)).identical)
+for call in dict.fromkeys(row[1] for row in rows if row[1]):
+    print(replay_call(call, [row for row in rows if row[1] in ("", call)], Kept(kept)).identical)
+"""
 LINK = {"url": "https://example.com/o/1"}
 
 
@@ -218,6 +234,33 @@ def test_what_the_acd_decided_is_decided_again_by_the_whole_centre_alone() -> No
     difference = replay_centre(rows, Kept(sim.kept)).difference
     assert difference is not None
     assert difference_told(difference) == "Offered 102 then, Offered 101 now"
+
+
+def test_another_process_replays_it_though_its_hashes_are_others(tmp_path: Path) -> None:
+    """Agents who decline, callers of two queues, crashes: the order of nothing hangs on the order of a set."""
+    sim = Sim(small_book())
+    for agent in ("ann", "bob", "cy", "dee"):
+        sim.agent_is_ready(agent)
+    calls = [sim.dial(dnis="1") for _ in range(5)]
+    for n, call in enumerate(calls):
+        sim.answer_action(call, {"count": n % 2, "premium": True, "name": "Anna", "skills": {"x": 1}})
+        sim.wait(0.5)
+    sim.wait(40.0)
+    for _ in range(6):
+        for live in list(sim.center.calls.values()):
+            if live.offer and live.phase == "offered":
+                sim.happen(ev.AgentRejected(live.offer.agent, live.id))
+        sim.crash()
+        sim.wait(11.0)
+    for call in calls:
+        sim.hangs_up(call)
+    assert len(sim.all(facts.OfferEnded)) > 3
+    file = tmp_path / "recorded.json"
+    file.write_text(json.dumps([sim.rows, sim.kept]))
+    environment = {**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
+    command = [sys.executable, "-c", ELSEWHERE, str(file)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", *["True"] * 5]
 
 
 # ---- what cannot be known ---------------------------------------------------------------------------------------------------

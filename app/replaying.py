@@ -20,8 +20,8 @@ from app.core.flow.compiled import Compiled
 from app.core.flow.replay import Replayed, replay_call
 from app.core.flow.what_if import WhatIf, what_if
 from app.core.record import Record, unpack
-from app.core.recorded import Difference, Row
-from app.core.replay_centre import CentreReplayed, replay_centre
+from app.core.recorded import Difference
+from app.core.replay_centre import CentreReplay, CentreReplayed
 from app.engine import made_with
 from app.publish.centre import load_centre, load_flow
 from app.settings import read_settings
@@ -127,17 +127,16 @@ async def whole_centre(
                     break
         if not first:
             return CentreReplayed(unknown="no process began without calls before that: there is nothing from which to start")
-        rows: list[Row] = []
-        forgotten = ""
+        again = CentreReplay(kept)
         try:
             async for row in journal.everything(first, until):
-                rows.append(row)
+                if not again.take(row):
+                    break
+                if progress is not None:
+                    progress(again.result)
         except Forgotten as error:
-            forgotten = f"call {error} was forgotten, and nothing is known from there on"
-        result = replay_centre(rows, kept, progress=progress)
-        if forgotten and result.identical:
-            result.unknown = forgotten
-        return result
+            again.result.unknown = f"call {error} was forgotten, and nothing is known from there on"
+        return again.end()
 
 
 def other_flow(file: Path, project: Path) -> Compiled:

@@ -8,7 +8,7 @@ What comes out is compared as plain JSON values, the form in which the journal h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -47,26 +47,31 @@ class Difference:
     why: str = ""
 
 
-def turns(rows: Iterable[Row]) -> Iterator[Turn]:
-    """Rows of all calls, in order and without a gap, as turns: a row that does not begin with an event belongs to the event before it.
+class Turns:
+    """Rows of all calls, in order and without a gap, put together to turns: a row without an event belongs to the event before it."""
 
-    Raises `Unknown` where rows are missing.
-    """
-    turn: Turn | None = None
-    last = 0
-    for seq, call, records in rows:
-        if last and seq != last + 1:
-            raise Unknown(f"rows {last + 1} to {seq - 1} of the journal are not there: of forgotten calls, or too old to be kept")
-        last = seq
+    def __init__(self) -> None:
+        self._turn: Turn | None = None
+        self._last = 0
+
+    def push(self, row: Row) -> Turn | None:
+        """Take the next row; gives the turn before it, if the row begins another. Raises `Unknown` where rows are missing."""
+        seq, call, records = row
+        if self._last and seq != self._last + 1:
+            missing = f"rows {self._last + 1} to {seq - 1} of the journal are not there"
+            raise Unknown(f"{missing}: of forgotten calls, or too old to be kept")
+        self._last, done = seq, None
         event, out = split(records)
-        if event is not None or turn is None:
-            if turn is not None:
-                yield turn
-            turn = Turn(seq, records[0][3], event)
+        if event is not None or self._turn is None:
+            done, self._turn = self._turn, Turn(seq, records[0][3], event)
         if out:
-            turn.out.setdefault(call, []).extend(out)
-    if turn is not None:
-        yield turn
+            self._turn.out.setdefault(call, []).extend(out)
+        return done
+
+    def end(self) -> Turn | None:
+        """There are no more rows: the last turn."""
+        done, self._turn = self._turn, None
+        return done
 
 
 def split(records: list[Record]) -> tuple[ev.Event | None, list[Record]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.core import events as ev
 from app.core.defined import Kept, Unknown
 from app.core.record import Record, UnknownRecord
-from app.core.recorded import Difference, Refused, Replica, Row, Turn, compare, plain, turns
+from app.core.recorded import Difference, Refused, Replica, Row, Turn, Turns, compare, plain
 
 NOBODY: list[Record] = []
 
@@ -30,30 +30,55 @@ class CentreReplayed:
     unknown: str = ""
 
     @property
+    def over(self) -> bool:
+        """Whether it came to a difference, or to something that is not known."""
+        return self.difference is not None or bool(self.unknown)
+
+    @property
     def identical(self) -> bool:
         """Whether the same came of everything."""
-        return self.difference is None and not self.unknown
+        return not self.over
 
 
-def replay_centre(
-    rows: Iterable[Row], programs: Kept, *, strict: bool = True, progress: Callable[[CentreReplayed], None] | None = None
-) -> CentreReplayed:
+def replay_centre(rows: Iterable[Row], programs: Kept, *, strict: bool = True) -> CentreReplayed:
     """Run all rows again. The first must be a process's beginning without calls. Not `strict`: deadlines may pass that were not due."""
-    result = CentreReplayed()
-    replica = Replica(programs)
-    try:
-        for turn in turns(rows):
-            _count(result, turn)
-            result.difference = _turn(replica, turn, strict)
-            if result.difference is not None:
-                break
-            if progress is not None:
-                progress(result)
-    except Unknown as error:
-        result.unknown = str(error)
-    except UnknownRecord as error:
-        result.unknown = f"a record of a type that this version does not have: {error}"
-    return result
+    again = CentreReplay(programs, strict)
+    for row in rows:
+        if not again.take(row):
+            break
+    return again.end()
+
+
+class CentreReplay:
+    """The same for rows that come one after another."""
+
+    def __init__(self, programs: Kept, strict: bool = True) -> None:
+        self._replica, self._strict = Replica(programs), strict
+        self._turns = Turns()
+        self.result = CentreReplayed()
+
+    def take(self, row: Row) -> bool:
+        """The next row; False when it makes no sense to go on."""
+        return self._run(lambda: self._turns.push(row))
+
+    def end(self) -> CentreReplayed:
+        """There are no more rows."""
+        if not self.result.over:
+            self._run(self._turns.end)
+        return self.result
+
+    def _run(self, next_turn: Callable[[], Turn | None]) -> bool:
+        result = self.result
+        try:
+            turn = next_turn()
+            if turn is not None:
+                _count(result, turn)
+                result.difference = _turn(self._replica, turn, self._strict)
+        except Unknown as error:
+            result.unknown = str(error)
+        except UnknownRecord as error:
+            result.unknown = f"a record of a type that this version does not have: {error}"
+        return not result.over
 
 
 def _count(result: CentreReplayed, turn: Turn) -> None:

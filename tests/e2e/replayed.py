@@ -8,6 +8,7 @@ from pathlib import Path
 from app.core.defined import Kept
 from app.core.flow.replay import replay_call
 from app.core.replay_centre import replay_centre
+from app.replaying import place_of
 from app.store import Journal
 
 
@@ -39,4 +40,5 @@ async def replayed_centre(state: Path) -> int:
 
 
 async def _journal(state: Path) -> Journal:
-    return await Journal.open(f"sqlite+aiosqlite:///{state / 'callwright.db'}", state / "callwright.key")
+    place = place_of(state)
+    return await Journal.open(place.database, place.key)

@@ -15,7 +15,7 @@ from typing import Any
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.call import QUEUED, Call
+from app.core.call import FLOW, QUEUED, Call
 from app.core.center import Book, Center
 from app.core.defined import Kept, Unknown
 from app.core.flow import program as nodes
@@ -103,11 +103,11 @@ class _Centre(Center):
 
     def connect(self, call: Call, now: float) -> None:
         """The caller talks to an agent, who is nobody here."""
-        call.connected, call.phase, call.music = now, "flow", False
+        call.connected, call.phase, call.music = now, FLOW, False
 
     def tell(self, call: Call, outcome: str, now: float) -> list[Any]:
         """The wait has ended; what the flow makes of it."""
-        call.phase = "flow"
+        call.phase = FLOW
         self._tell(call, outcome, now)
         return self._settled(now)
 
@@ -123,7 +123,7 @@ class _Run:
         self._n = 0
         self._served: dict[str, int] = {}
         self._keys: list[Key] = []
-        self._input, self._entered = "", supply.at
+        self._input = ""
         self._key_at: float | None = None
         self._base = supply.at
         self._playing: dict[str, float] = {}
@@ -158,7 +158,8 @@ class _Run:
         key = self._next_key() if wants_keys else None
         deadline = self._centre.next_deadline()
         pending = min(self._pending, default=None)
-        if pending is None and call.wait is not None and (strange := [kind.__name__ for kind in call.wait.kinds if kind not in SERVED]):
+        strange = [kind.__name__ for kind in call.wait.kinds if kind not in SERVED] if call.wait else []
+        if strange and pending is None:
             raise _Undetermined(f"it waits for {strange[0]}, for which no record can serve")
         times = [at for at in (key, deadline, pending[0] if pending else None) if at is not None]
         if not times:
@@ -211,7 +212,7 @@ class _Run:
         else:
             if isinstance(what, ev.PlaybackEnded):
                 self._playing.pop(what.playback, None)
-                self._base, self._key_at = self._now, None
+                self._base = self._now
             self._note(self._centre.handle(what, self._now))
 
     # ---- what comes of it ----------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ class _Run:
         self._result.other_way.append((step, ""))
         if supply.broken and step == supply.broken:
             raise _Undetermined("a mistake of the application's ended this step then")
-        self._entered = self._base = self._now
+        self._base = self._now
         self._key_at = None
         self._input = input_of(program, step)
         if getattr(program.steps[step], "sensitive", False):

@@ -448,6 +448,32 @@ def test_a_hang_up_serves_the_same_step_and_no_other() -> None:
     assert under(sim, call, changed(no_greeting)).verdict == "undetermined"
 
 
+@pytest.mark.parametrize("away", [0.5, 9.0])
+@pytest.mark.parametrize("keys", ["", "272"])
+def test_a_crash_is_left_out_of_what_would_have_been(away: float, keys: str) -> None:
+    """Neither the pause between two keys nor the time for an answer is as long as nobody was there."""
+    sim = Sim(book())
+    call = sim.dial("anonymous")
+    sim.wait(1.0)
+    sim.press(call, keys)
+    sim.now += away
+    sim.crash()
+    sim.happen(ev.CallFound(call, up=True))
+    sim.wait(0.3)
+    sim.press(call, "2722541"[len(keys) :] + "#")
+    sim.now += away
+    sim.crash()
+    sim.happen(ev.CallFound(call, up=True))
+    sim.wait(2.0)
+    sim.answer_action(call, {**BEN, "email": ""})
+    sim.wait(3.0)
+    sim.now += away
+    sim.hangs_up(call)
+    result = under(sim, call, book().flows["1000"])
+    assert result.verdict == "same way", result
+    assert [step for step, _ in result.way][-1] == "offer_agent"
+
+
 def test_a_call_that_has_not_ended_is_not_judged() -> None:
     sim = Sim(book())
     call = sim.dial()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from app.core import events as ev
+from app.core.acd.relaxation import FOREVER
 from app.core.call import SWALLOW
 from app.core.defined import Unknown
 from app.core.flow import program as nodes
@@ -131,9 +132,15 @@ class _Reader:
         self._early: list[Key] = []
         self._swallow = ("", 0.0)
         self._leaving = False
+        self._gap = False
+        """Whether nobody of ours was there for a while since the last key: what took its time then tells nothing."""
+        self._before = self._before_gap = records[0][3]
 
     def read(self, record: Record) -> None:
         kind, name, values, at = record
+        if name in ("TakenOver", "CallFound") and not self._gap:
+            self._gap, self._before_gap = True, self._before
+        self._before = at
         if kind == "e":
             self._event(unpack([name, values]), at)
         elif name == "StepEntered":
@@ -168,12 +175,13 @@ class _Reader:
         self.supply.unfinished[media] = max(at - since, self.supply.unfinished.get(media, 0.0))
 
     def _ask(self, request: str, answers: list[tuple[float, ev.Event]], at: float) -> None:
-        self._asked.setdefault(request, (at, answers))
+        """A request that is asked again after a crash counts as answered at once."""
+        self._asked[request] = (FOREVER if request in self._asked else at, answers)
 
     def _event(self, event: ev.Event, at: float) -> None:
         if isinstance(event, ev.ActionSucceeded | ev.ActionFailed | ev.MailSent | ev.MailFailed):
             since, answers = self._asked.pop(event.request, (at, []))
-            answers.append((at - since, event))
+            answers.append((max(at - since, 0.0), event))
         elif isinstance(event, ev.PlaybackEnded) and event.playback in self._playing:
             since, media = self._playing.pop(event.playback)
             self.supply.played.setdefault(media, []).append((at - since, event.ok))
@@ -195,10 +203,11 @@ class _Reader:
             self._break_off(playback, at)
         if self.supply.left is None and not self._leaving:
             visit, since = self._visits.get(self._step, 0), at - self.supply.at
-            self.supply.left = Left(event, self._step, visit, at - self._entered, since)
+            there = self._before_gap if self._gap else at
+            self.supply.left = Left(event, self._step, visit, max(there - self._entered, 0.0), since)
 
     def _enter(self, step: str, at: float) -> None:
-        self._step, self._entered, self._last = step, at, at
+        self._step, self._entered, self._last, self._gap = step, at, at, False
         self._visits[step] = self._visits.get(step, 0) + 1
         self.supply.way.append((step, ""))
         name = input_of(self._program, step)
@@ -225,8 +234,9 @@ class _Reader:
             self._ahead().append(Key(digit, 0.0, early=True))
             return
         began = next((since for since, _ in self._playing.values()), None)
-        self._tokens().append(Key(digit, at - (self._last if began is None else began), over=began is not None))
-        self._last = at
+        after = 0.0 if self._gap else at - (self._last if began is None else began)
+        self._tokens().append(Key(digit, after, over=began is not None))
+        self._last, self._gap = at, False
 
     def waited(self, again: Replayed) -> None:
         """What became of each place in a queue that the flow asked for. One that is not entered is told so at once."""

@@ -71,15 +71,20 @@ def what_if(again: Replayed, rows: list[Row], other: Compiled, kept: Kept) -> Wh
     try:
         if not again.flow:
             raise Unknown(again.unknown or "the flow it ran is not known")
-        supply = supply_of(rows, again, kept.flow(again.flow, again.version).program)
+        ran = kept.flow(again.flow, again.version)
+        supply = supply_of(rows, again, ran.program)
         queues, agents = kept.staff(supply.staff)
     except Unknown as error:
         result.undetermined = str(error)
         return result
     result.way = supply.way
     result.end = (supply.outcome, supply.queue, supply.way[-1][0] if supply.way else "")
-    book = Book({supply.arrival.dnis: other}, queues, agents, PLENTY, supply.staff)
-    return _Run(supply, book, result).to_its_end()
+    own, under = (Book({supply.arrival.dnis: flow}, queues, agents, PLENTY, supply.staff) for flow in (ran, other))
+    itself = _Run(supply, own, replace(result, other_way=[])).to_its_end()
+    if itself.verdict not in ("same way", "undetermined"):
+        result.undetermined = "a crash or a lost link in it leaves open what the caller would have done without"
+        return result
+    return _Run(supply, under, result).to_its_end()
 
 
 class _Undetermined(Exception):

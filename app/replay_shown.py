@@ -188,7 +188,7 @@ def whole(place: Place, since: float | None, until: float, as_json: bool) -> Non
 
         result = _run(whole_centre(place, since, until, progress))
     seconds = time.perf_counter() - began
-    counts = {"events": result.events, "calls": result.calls, "takeovers": result.takeovers, "records": result.records}
+    counts = {"events": result.events, "calls": result.calls, "processes": result.takeovers, "records": result.records}
     said = "" if result.difference is None else difference_told(result.difference)
     if as_json:
         found: dict[str, Any] = {"verdict": verdict(result), "since": result.since, "until": result.until, **counts}

@@ -135,7 +135,7 @@ async def whole_centre(
                 if progress is not None:
                     progress(again.result)
         except Forgotten as error:
-            again.result.unknown = f"call {error} was forgotten, and nothing is known from there on"
+            again.result.unknown = f"call {error.call} was forgotten: its key is deleted, and nothing is known from there on"
         return again.end()
 
 

@@ -79,7 +79,7 @@ def test_calls_are_replayed_alone_under_another_version_and_with_the_whole_centr
 
     whole = replay_json(house, "--centre")
     assert whole["verdict"] == "identical"
-    assert whole["takeovers"] >= 2
+    assert whole["processes"] >= 2
     database = f"sqlite+aiosqlite:///{house.installation.state / 'callwright.db'}"
     assert "identical" in replay(house, "--centre", "--database", database)
 

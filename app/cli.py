@@ -21,6 +21,7 @@ from rich.text import Text
 
 from app.flow_cli import flow, show_proven
 from app.publish_cli import register as register_publishing
+from app.replay_cli import replay
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -41,6 +42,7 @@ asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
 register_publishing(flow)
+app.command("replay")(replay)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 out = Console(highlight=False)

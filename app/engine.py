@@ -27,7 +27,9 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -37,8 +39,9 @@ from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
+from app.core.defined import plain_program, plain_staff
 from app.core.flow.compiled import compile_again
-from app.core.record import TYPES, pack, unpack
+from app.core.record import TYPES, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
@@ -160,6 +163,7 @@ class Engine:
         self._seen_pbx = False
         self._driving: list[Arrival] = []
         self._passing = failpoints.armed()
+        self._journaled = self.center.circumstances
 
     # ---- what others call ----------------------------------------------------------------------------------------------
 
@@ -190,7 +194,8 @@ class Engine:
         self.center.blind = bool(left.live)
         journal = {call: list(_handled(rows)) for call, rows in left.journal.items()}
         trouble = restore(self.center, left.live, left.agents, journal, now)
-        self.post(ev.TookOver(left.now_floor, len(left.live)))
+        self._journaled = self.center.circumstances
+        self.post(await self._taking_over(left))
         for call, problem in trouble:
             log.warning("call not at its step", call=call, problem=problem)
             self.post(ev.StepFailed(call, problem))
@@ -208,6 +213,20 @@ class Engine:
             except ValueError as error:
                 log.error("a program cannot be run by this release", version=hash_, problem=str(error)[:500])
         self.center.book.renumber()
+
+    async def _taking_over(self, left: Recovered) -> ev.TookOver:
+        """The event that says what this process begins with, after writing down what it runs, so that it can be replayed for ever."""
+        book = self.center.book
+        programs: dict[str, tuple[str, Any]] = {flow.version: (flow.name, plain_program(flow.program)) for flow in book.versions()}
+        await self.store.keep_programs({book.staff: ("", plain_staff(book.queues, book.agents)), **programs}, self.clock.now())
+        flows = tuple(f"{flow.name} {flow.version}" for flow in book.versions())
+        return ev.TookOver(left.now_floor, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
+
+    def _note_circumstances(self, now: float, pending: Pending) -> None:
+        """What was told to the centre by its attributes decides as events do, so the journal has it before the next of them."""
+        if self._journaled != self.center.circumstances:
+            self._journaled = self.center.circumstances
+            self._write_down(ev.CircumstancesChanged(*self._journaled), [], now, pending)
 
     async def keep_lease(self) -> None:
         """Renew the lease where no commit has done so; raises `LeaseGone` when it is another's by now."""
@@ -331,6 +350,7 @@ class Engine:
     def _handle(self, arrival: Arrival, now: float, pending: Pending) -> None:
         event = arrival.event
         self.stats["events"] += 1
+        self._note_circumstances(now, pending)
         if self._passing:
             self._passing("before_handled", [event])
         try:
@@ -359,15 +379,11 @@ class Engine:
 
     def _write_down(self, event: ev.Event, out: list[Any], now: float, pending: Pending) -> None:
         """One row for each call that this event concerns: the event first, then what came of it, in order."""
-        home = _home(event)
-        rows: dict[str, list[list[Any]]] = {home: [["e", *pack(event), now]]}
         for thing in out:
-            is_command = isinstance(thing, commands.Command)
-            rows.setdefault(thing.call, []).append(["c" if is_command else "f", *pack(thing), now])
-            if is_command:
+            if isinstance(thing, commands.Command):
                 pending.commands.append(thing)
                 pending.batch.full = pending.batch.full or thing.outward
-        for call, records in rows.items():
+        for call, records in rows_of(event, out, now).items():
             pending.batch.journal.append((call, records))
             pending.records += len(records)
         pending.happened.append((now, event, out))
@@ -512,6 +528,15 @@ def _is_empty(pending: Pending) -> bool:
     return not (pending.records or pending.done or pending.batch.agents)
 
 
+def made_with() -> dict[str, str]:
+    """The versions of all that can change what comes of the same inputs."""
+    found = {}
+    for name in ("callwright", "cel-expr-python", "jinja2", "tzdata"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 class LeaseGone(Exception):
     """Another process has taken over; this one must not send anything more."""
 
@@ -522,10 +547,3 @@ def _handled(rows: Iterable[tuple[int, float, list[list[Any]]]]) -> Iterator[tup
         for kind, name, values, at in records:
             if kind != "c" and name in TYPES:
                 yield at, unpack([name, values])
-
-
-def _home(event: ev.Event) -> str:
-    """The call in whose journal an event belongs; "" for the centre's own."""
-    if isinstance(event, ev.TimerFired):
-        return "" if event.owner.startswith("agent:") else event.owner
-    return getattr(event, "call", "")

@@ -21,7 +21,10 @@ def running_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHous
     house = LiveHouse(Path(tmp_path_factory.mktemp("house")))
     house.up()
     yield house
-    house.down()
+    try:
+        house.replays_as_a_whole()
+    finally:
+        house.down()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
 from app.core.call import AUTOMATION, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.defined import plain_staff, staff_hash
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
@@ -74,16 +75,21 @@ class Book:
     agents: Mapping[str, AgentDef]
     max_calls: int = 1000
     published: Versions = field(default_factory=Versions)
+    staff: str = ""
+    """The hash of queues and agents as they were read (`app.core.defined`)."""
 
     def __post_init__(self) -> None:
         self.published.shelf.update({compiled.version: compiled for compiled in self.flows.values()})
+        self.staff = self.staff or staff_hash(plain_staff(self.queues, self.agents))
+
+    def versions(self) -> list[Compiled]:
+        """Every flow in every version that a call can go on with, each once; those that new calls run come first."""
+        every = (*self.flows.values(), NO_FLOW, NO_ROOM, *self.published.shelf.values())
+        return list({(flow.name, flow.version): flow for flow in every}.values())
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        for compiled in (*self.flows.values(), NO_FLOW, NO_ROOM, *filter(None, (self.published.shelf.get(version),))):
-            if compiled.name == flow and compiled.version == version:
-                return compiled
-        return None
+        return next((compiled for compiled in self.versions() if (compiled.name, compiled.version) == (flow, version)), None)
 
     def flow_for(self, dnis: str, call: str, ani: str) -> Compiled:
         """What a new call runs that dialled this number."""
@@ -238,6 +244,11 @@ class Center:
     def _step_failed(self, event: ev.StepFailed, now: float) -> None:
         self._out = self.fail(event.call, event.error, now)
 
+    @property
+    def circumstances(self) -> tuple[bool, bool, bool]:
+        """What the engine knows and tells by attributes: `admitting`, `blind`, `store_away`."""
+        return self.admitting, self.blind, self.store_away
+
     # ---- the caller ----------------------------------------------------------------------------------------------------
 
     def _arrived(self, event: ev.CallArrived, now: float) -> None:
@@ -251,7 +262,7 @@ class Center:
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
-        self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self._emit(call, facts.FlowBegan(call.id, flow.name, flow.version, self.book.staff))
         self._automate(call, "arrival", now)
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))

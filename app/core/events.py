@@ -302,10 +302,28 @@ class TimerFired(Event):
 
 @dataclass(frozen=True, slots=True)
 class TookOver(Event):
-    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything."""
+    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything.
+
+    The rest is what a replay needs to take over as this process did: whether it was blind at first, the hash of its queues and agents, its
+    flows (`name version`, in order), the agents' rows that it found, and the versions of the program itself and of its evaluators.
+    """
 
     last: float
     calls: int
+    blind: bool = False
+    staff: str = ""
+    flows: tuple[str, ...] = ()
+    agents: Mapping[str, Json] = field(default_factory=dict)
+    made_with: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CircumstancesChanged(Event):
+    """The engine set one of the centre's attributes of these names since the event before. Journaled for replays, never handled."""
+
+    admitting: bool
+    blind: bool
+    store_away: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class FlowBegan(Fact):
-    """The call runs this version of a flow to its end."""
+    """The call runs this version of a flow to its end. `staff` is the hash of the queues and agents there are."""
 
     flow: str
     version: str
+    staff: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ version does not know raises `UnknownRecord`, with its name.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from app.core import commands, events, facts
 
@@ -15,6 +16,9 @@ _MODULES = (events, commands, facts)
 TYPES: dict[str, type[Any]] = {
     name: kind for module in _MODULES for name, kind in vars(module).items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
+
+Record: TypeAlias = list[Any]
+"""`[kind, type name, {field: value}, time]`: kind is "e" for an event, "f" for a fact, "c" for a command."""
 
 
 class UnknownRecord(ValueError):
@@ -41,6 +45,21 @@ def pack(thing: Any) -> list[Any]:
         if value != default or default is dataclasses.MISSING:
             values[name] = value
     return [kind.__name__, values]
+
+
+def home(event: events.Event) -> str:
+    """The call in whose journal an event belongs; "" for the centre's own."""
+    if isinstance(event, events.TimerFired):
+        return "" if event.owner.startswith("agent:") else event.owner
+    return getattr(event, "call", "")
+
+
+def rows_of(event: events.Event, out: Iterable[Any], now: float) -> dict[str, list[Record]]:
+    """One row for each call that an event concerns: the event first, then what came of it, in order."""
+    rows: dict[str, list[Record]] = {home(event): [["e", *pack(event), now]]}
+    for thing in out:
+        rows.setdefault(thing.call, []).append(["c" if isinstance(thing, commands.Command) else "f", *pack(thing), now])
+    return rows
 
 
 def unpack(record: list[Any]) -> Any:

@@ -97,7 +97,7 @@ def restore(
     journal: Mapping[str, Iterable[tuple[float, Any]]],
     now: float,
 ) -> list[tuple[str, str]]:
-    """Bring the centre back from its rows. `journal` has for each call its (time, event or fact) pairs in order.
+    """Bring the centre back from its rows, in any order. `journal` has for each call its (time, event or fact) pairs in order.
 
     Gives the calls that could not be brought back to their step, with the reason; the engine sends those to their error exit.
     One that waits for an agent or talks goes on doing so all the same, and takes that exit afterwards.
@@ -108,7 +108,7 @@ def restore(
             if row.get("desk_until") is not None:
                 center.timers.set(f"agent:{agent}", "desk", row["desk_until"])
     trouble = []
-    for call_id, row in live.items():
+    for call_id, row in sorted(live.items(), key=lambda item: float(item[1]["arrived"])):
         call, problem = _restore_call(center, row, [pair for pair in journal.get(call_id, ()) if _fed(pair[1])])
         problem = _files_changed(center, call) or problem
         if not call.caller and not call.wrapping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.store.batch import Batch, Record, Recovered
 from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreFull, StoreRefused
 from app.store.lease import TTL, Holder
+from app.store.reading import Journal
 from app.store.store import Store
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Batch",
     "Forgotten",
     "Holder",
+    "Journal",
     "LeaseHeld",
     "LeaseLost",
     "Record",

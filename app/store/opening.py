@@ -190,7 +190,7 @@ def _upgrade(connection: Connection, name: str) -> None:
     """Bring the schema to HEAD; does nothing, and loads nothing, when it is there."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    version = _version(connection)
+    version = version_of(connection)
     if version == HEAD:
         return
     from alembic import command
@@ -210,7 +210,8 @@ def _upgrade(connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
+    """The revision of the schema, or None where there is none of ours."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     try:

@@ -162,7 +162,7 @@ class Store:
     def _journal_rows(self, draft: _Draft) -> list[Row]:
         rows = []
         for seq, (call, plain) in enumerate(draft.journal, self._seq + 1):
-            sealed = self._close(call, _journal_place(call, seq, draft.at), plain)
+            sealed = self._close(call, journal_place(call, seq, draft.at), plain)
             if sealed is not None:
                 rows.append((seq, call, draft.at, sealed))
         return rows
@@ -227,7 +227,7 @@ class Store:
             for agent, sealed in those:
                 found.agents[agent] = loads(self._keys.centre.open(f"agent:{agent}", bytes(sealed)))
             for seq, call, at, payload in records:
-                found.journal[call].append((seq, at, loads(self._open(call, _journal_place(call, seq, at), payload))))
+                found.journal[call].append((seq, at, loads(self._open(call, journal_place(call, seq, at), payload))))
         found.versions = [
             self._version(row._mapping)
             for row in await self._backend.rows(select(flow_versions).order_by(flow_versions.c.flow, flow_versions.c.number))
@@ -327,7 +327,7 @@ class Store:
         query = select(journal.c.seq, journal.c.at, journal.c.payload).where(journal.c.call == call).order_by(journal.c.seq)
         told: list[tuple[float, Record]] = []
         for seq, at, payload in await self._backend.rows(query):
-            told += [(at, record) for record in loads(seal.open(_journal_place(call, seq, at), bytes(payload)))]
+            told += [(at, record) for record in loads(seal.open(journal_place(call, seq, at), bytes(payload)))]
         return told
 
     async def find_call(self, prefix_or_uniqueid: str) -> list[str]:
@@ -360,7 +360,7 @@ class Store:
         told: list[tuple[int, str, list[Record]]] = []
         for number, call, at, payload in rows:
             seal = seals.get(call)
-            told.append((number, call, [] if seal is None else loads(seal.open(_journal_place(call, number, at), bytes(payload)))))
+            told.append((number, call, [] if seal is None else loads(seal.open(journal_place(call, number, at), bytes(payload)))))
         return told
 
     async def cursor(self, reader: str) -> tuple[int, int] | None:
@@ -499,7 +499,8 @@ def _text(value: Any) -> str | None:
     return str(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def _journal_place(call: str, seq: int, at: float) -> str:
+def journal_place(call: str, seq: int, at: float) -> str:
+    """What a row of the journal is sealed for."""
     return f"journal:{call}:{seq}:{at!r}"
 
 

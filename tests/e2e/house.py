@@ -6,6 +6,7 @@ it again; it asks over the public API, listens at the phones, and looks into Ast
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from app.up import Installation, Ports, fetch
+from tests.e2e.replayed import replayed_calls, replayed_centre
 from tests.phones import AgentPhone, Caller, until
 
 PREMIUM, MAILED, LATE, NO_MAIL, NO_ORDER, SHARED = (f"+493055500010{n}" for n in range(1, 7))
@@ -71,6 +73,7 @@ class LiveHouse:
         self.say: list[str] = []
         self.environment: dict[str, str] = {}
         """Variables with which the application is started."""
+        self.replayed: set[str] = set()
         self._token = ""
         self._ari = ""
 
@@ -243,6 +246,15 @@ class LiveHouse:
             ends = [entry for entry in self.timeline(row["id"]) if entry["type"] == "CallEnded"]
             assert len(ends) == 1, f"{row['id']} has {len(ends)} ends"
         self.no_secret_in_a_log()
+        self.replays()
+
+    def replays(self) -> None:
+        """Every call that has ended since this was last asked comes out the same when it is run again from the journal."""
+        self.replayed |= asyncio.run(replayed_calls(self.installation.state, self.replayed))
+
+    def replays_as_a_whole(self) -> None:
+        """So does the whole centre, from the installation's first event on."""
+        asyncio.run(replayed_centre(self.installation.state))
 
     def clear(self) -> None:
         """After a test that left something behind: hang everything up and sign everybody out, so that the next one begins clean."""

@@ -12,7 +12,13 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.center import Book, Center
-from app.core.record import pack, unpack
+from app.core.defined import Kept, plain_program, plain_staff
+from app.core.flow.compiled import Compiled
+from app.core.flow.replay import replay_call
+from app.core.flow.what_if import what_if
+from app.core.record import pack, rows_of, unpack
+from app.core.recorded import Row, plain
+from app.core.replay_centre import replay_centre
 from app.core.saving import dump_agent, dump_call, restore
 from app.publish.centre import load_book
 
@@ -50,6 +56,11 @@ def book() -> Book:
     return load_book(PROJECT, OUTPUTS)
 
 
+COMPILED: dict[str, Compiled] = {}
+SIMS: list[Sim] = []
+"""Every centre that the test at hand has made."""
+
+
 class Sim:
     """One centre, its clock, and everything it has said so far."""
 
@@ -62,14 +73,53 @@ class Sim:
         self.live: dict[str, dict[str, Any]] = {}
         self.agents: dict[str, dict[str, Any]] = {}
         self.calls = 0
+        self.rows: list[Row] = []
+        self.kept: dict[str, tuple[str, Any]] = {}
+        self._journaled = self.center.circumstances
+        self._add_rows(self.taking_over({}), [])
+        SIMS.append(self)
 
     # ---- what happens --------------------------------------------------------------------------------------------------
 
     def happen(self, event: ev.Event) -> list[Any]:
         """An event now; what came of it."""
+        if self.center.circumstances != self._journaled:
+            self._journaled = self.center.circumstances
+            self._add_rows(ev.CircumstancesChanged(*self._journaled), [])
         out = self.center.handle(event, self.now)
+        self._add_rows(event, out)
         self._write_down(event, out)
         return out
+
+    def taking_over(self, agents: Mapping[str, Any]) -> ev.TookOver:
+        """The event with which a process begins that found these rows of agents, and the calls that are live."""
+        self.kept |= {flow.version: (flow.name, plain_program(flow.program)) for flow in self.book.versions()}
+        self.kept[self.book.staff] = ("", plain_staff(self.book.queues, self.book.agents))
+        flows = tuple(f"{flow.name} {flow.version}" for flow in self.book.versions())
+        return ev.TookOver(self.now, len(self.live), self.center.blind, self.book.staff, flows, agents)
+
+    def _add_rows(self, event: ev.Event, out: list[Any]) -> None:
+        """The rows of the journal, as the engine writes them."""
+        for call, records in rows_of(event, out, self.now).items():
+            self.rows.append((len(self.rows) + 1, call, plain(records)))
+
+    def what_ran(self) -> Kept:
+        """Everything that this centre ran; programs are compiled once for all tests."""
+        kept = Kept(self.kept)
+        kept.flows = COMPILED
+        return kept
+
+    def replays(self) -> None:
+        """The whole centre and each of its calls come out the same when they are run again from the journal."""
+        kept = self.what_ran()
+        whole = replay_centre(self.rows, kept, strict=False)
+        assert whole.identical, whole
+        for call in dict.fromkeys(whose for _, whose, _ in self.rows if whose and not whose.startswith("nobody")):
+            rows = [row for row in self.rows if row[1] in ("", call)]
+            if rows[-1][1] or any(row[1] for row in rows):
+                one = replay_call(call, rows, kept, strict=False)
+                assert one.identical, (one.difference, one.unknown)
+                assert one.replayed == one.recorded
 
     def _write_down(self, event: ev.Event, out: list[Any]) -> None:
         self.out += out
@@ -103,7 +153,21 @@ class Sim:
         trouble = restore(center, self.live, self.agents, self.journal, self.now)
         assert trouble == []
         self.center = center
-        self.happen(ev.TookOver(self.now, len(self.live)))
+        self.take_over_event()
+
+    def take_over_event(self) -> None:
+        """What the next process handles first."""
+        self._journaled = self.center.circumstances
+        self.happen(self.taking_over(json.loads(json.dumps(self.agents))))
+
+    def goes_no_other_way(self) -> None:
+        """Under the version that it ran, a call takes the same way, or it is said that this cannot be known."""
+        kept = self.what_ran()
+        for ended in self.all(facts.CallEnded):
+            rows = [row for row in self.rows if row[1] in ("", ended.call)]
+            again = replay_call(ended.call, rows, kept, strict=False)
+            other = what_if(again, rows, kept.flow(again.flow, again.version), kept)
+            assert other.verdict in ("same way", "undetermined"), other
 
     # ---- callers and agents --------------------------------------------------------------------------------------------
 

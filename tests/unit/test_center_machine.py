@@ -27,7 +27,7 @@ from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.saving import dump_call, restore
 from app.pbx.reconcile import Found, Snapshot, reconcile
-from tests.unit.centre import Sim
+from tests.unit.centre import SIMS, Sim
 
 EXAMPLES = int(os.environ.get("CALLWRIGHT_MACHINE_EXAMPLES", "60"))
 STEPS = int(os.environ.get("CALLWRIGHT_MACHINE_STEPS", "50"))
@@ -614,6 +614,9 @@ class CentreMachine(RuleBasedStateMachine):
                 self.happen(ev.LegEnded(line.call, leg))
         self.the_pbx_tells_what_it_owes()
         self.time_passes(3600.0)
+        self.sim.replays()
+        self.sim.goes_no_other_way()
+        SIMS.remove(self.sim)
         assert self.sim.center.calls == {}
         assert self.sim.live == {}
         assert set(self.over) == set(self.lines)
@@ -794,7 +797,7 @@ def reborn(sim: Sim, book: Book) -> Sim:
     center = Center(book)
     trouble = restore(center, sim.live, sim.agents, sim.journal, sim.now)
     sim.center = center
-    sim.happen(ev.TookOver(sim.now, len(sim.live)))
+    sim.take_over_event()
     for call, problem in trouble:
         sim.happen(ev.StepFailed(call, problem))
     return sim

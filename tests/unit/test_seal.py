@@ -109,9 +109,9 @@ def test_a_missing_key_file_is_refused_by_name(tmp_path: Path) -> None:
         read_key(tmp_path / "key")
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True, "ü"]}, ["\x00"], {"n": 2**70}, [], ""])
+@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True, "ü"]}, ["\x00"], {"n": 2**70 + 1}, [], ""])
 def test_json_values_come_back(value: object) -> None:
-    assert loads(dumps(value)) == value
+    assert repr(loads(dumps(value))) == repr(value)
 
 
 def test_a_lone_surrogate_does_not_stop_a_commit() -> None:

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.yamlfile import Document, Place, YamlError, read_yaml
 
-from . import templates
+from . import preset, templates
 from .extract import Attribute, compile_path
 from .values import TYPES, TooBig, WrongType, cel_type, from_text
 
@@ -33,6 +33,7 @@ DEFAULT_BUDGET: Final = 2.5
 MAX_BUDGET: Final = 8.0
 BASE_URL: Final = re.compile(r"^\{\{\s*base_url\s*\}\}(?=/|$)")
 _HOST: Final = re.compile(r"^https?://[A-Za-z0-9.\-\[\]:]+(?=[/?]|$)")
+_EXPRESSION: Final = re.compile(r"^\{\{[^{}]+\}\}$")
 _SAFE_METHODS: Final = ("GET", "HEAD")
 
 
@@ -76,14 +77,14 @@ class Part(BaseModel):
 
 
 class Request(Part):
-    """How the method is asked. `kind` is the dialect; `body` a mapping or list whose leaves are templates, sent as JSON."""
+    """How the method is asked. `kind` is the dialect; `body` a mapping or list with templates as leaves, or one expression, sent as JSON."""
 
     kind: Literal["rest"] = "rest"
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     url: str
     query: dict[str, str] = {}
     headers: dict[Header, str] = {}
-    body: dict[str, Any] | list[Any] | None = Field(default=None, union_mode="left_to_right")
+    body: dict[str, Any] | list[Any] | str | None = Field(default=None, union_mode="left_to_right")
 
     @model_validator(mode="after")
     def _address_is_ours(self) -> Request:
@@ -92,6 +93,8 @@ class Request(Part):
             raise ValueError("expected a url that begins with {{ base_url }} or with https:// and a literal host")
         if "#" in self.url or "?" in self.url:
             raise ValueError("expected a url without ? and #; what follows ? belongs under query")
+        if isinstance(self.body, str) and not _EXPRESSION.match(self.body):
+            raise ValueError("body: expected a mapping, a list, or one {{ expression }} that gives one of them")
         return self
 
 
@@ -167,8 +170,8 @@ class Sample(Part):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Sample:
-        if bool(self.expect) == bool(self.fails):
-            raise ValueError("expected either attributes under expect, or a reason under fails")
+        if ("expect" in self.model_fields_set) == bool(self.fails):
+            raise ValueError("expected either attributes under expect (`{}` for a response without any), or a reason under fails")
         return self
 
 
@@ -263,7 +266,7 @@ def load_actions(directory: Path) -> dict[str, ActionDef]:
 def _load_file(path: Path, problems: list[str]) -> dict[str, ActionDef]:
     try:
         document = read_yaml(path)
-        connector = Connector.model_validate(document.content)
+        connector = Connector.model_validate(preset.expand(document.content))
     except YamlError as error:
         problems.append(f"{path}:{error.line}: {error}")
         return {}

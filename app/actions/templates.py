@@ -14,6 +14,8 @@ from urllib.parse import quote
 from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from .filters import FILTERS, NotFit
+
 Values: TypeAlias = Mapping[str, Any]
 Text: TypeAlias = Callable[[Values], str]
 Maker: TypeAlias = Callable[[Values], Any]
@@ -48,6 +50,8 @@ _TEXTS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_plai
 _ADDRESSES = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_encoded)
 _TEXTS.globals.clear()
 _ADDRESSES.globals.clear()
+_TEXTS.filters.update(FILTERS)
+_ADDRESSES.filters.update(FILTERS)
 
 
 def text(source: str, names: set[str]) -> Text:
@@ -102,6 +106,8 @@ def _guarded(make: Callable[[Values], Any]) -> Maker:
             return make(values)
         except BadValue:
             raise
+        except NotFit as error:
+            raise BadValue(str(error)) from error
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise BadValue(f"the template failed with {type(error).__name__}") from error
 

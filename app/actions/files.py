@@ -77,7 +77,7 @@ class Part(BaseModel):
 
 
 class Request(Part):
-    """How the method is asked. `kind` is the dialect; `body` a mapping or list with templates as leaves, or one expression, sent as JSON."""
+    """How the method is asked. `kind` is the dialect; `body` a mapping or list with templates as leaves, or an expression, sent as JSON."""
 
     kind: Literal["rest"] = "rest"
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

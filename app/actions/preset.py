@@ -7,7 +7,7 @@
     fields:                                more attributes of the contact, from fields of one's own
       credit: {field: Credit__c, type: number, default: "0"}
       premium: {field: Tier__c, equals: Gold}
-    auth: {scheme: bearer, credentials: other}            instead of the preset's way to prove who asks
+    auth: oauth2_client                    another of the preset's ways to prove who asks, or a mapping as in any action file
     methods: {...}                         methods of one's own, or other ones under the preset's names
 
 In a preset `${name}` stands for a setting or for `${credentials}`; `${fields}` for the names of the fields, each with a comma before it,
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
+from annotated_types import MinLen
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -43,12 +44,12 @@ class Part(BaseModel):
 
 
 class Field(Part):
-    """One more attribute of a contact: the field's name in the system, and how it is typed. With `equals` it is whether the field has that value."""
+    """One more attribute of a contact: the field's name in the system, and its type. With `equals` it says whether that is the value."""
 
     field: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
     type: Literal[TYPES] = "string"  # type: ignore[valid-type]
     default: str = ""
-    equals: Annotated[str, StringConstraints(pattern=r"^[^'\\\\]{1,100}$")] | None = None
+    equals: Annotated[str, StringConstraints(pattern=r"^[^'\\]{1,100}$")] | None = None
 
     def output(self, path: str) -> dict[str, str]:
         """The response attribute, from where the preset finds fields."""
@@ -68,7 +69,7 @@ class Include(Part):
     credentials: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
     settings: dict[Word, str] = {}
     fields: dict[Word, Field] = {}
-    auth: dict[str, Any] | None = None
+    auth: str | dict[str, Any] | None = None
     methods: dict[Word, dict[str, Any]] = {}
 
 
@@ -81,12 +82,16 @@ class Setting(Part):
 
 
 class Preset(Part):
-    """A file of app/actions/presets. `source` names the documents that its requests and samples follow."""
+    """A file of app/actions/presets. `source` names the documents that its requests and samples follow.
+
+    `auth` has the ways to prove who asks, the usual one first; `fields` where a project's own fields are found, by method.
+    """
 
     preset: Word
     description: str
     source: list[str]
     settings: dict[Word, Setting]
+    auth: Annotated[dict[Word, dict[str, Any]], MinLen(1)]
     fields: dict[Word, str]
     methods: dict[Word, dict[str, Any]]
 
@@ -109,6 +114,8 @@ def expand(content: Any) -> Any:
     if include.preset not in names():
         raise _invalid([_mistake(("preset",), f"expected one of: {', '.join(names())}", include.preset)])
     preset = load_preset(include.preset)
+    if isinstance(include.auth, str) and include.auth not in preset.auth:
+        raise _invalid([_mistake(("auth",), f"expected a mapping, or one of: {', '.join(preset.auth)}", include.auth)])
     known = _settings(include, preset)
     methods: dict[str, Any] = {name: _method(name, parts, include, preset, known) for name, parts in preset.methods.items()}
     return {
@@ -149,9 +156,15 @@ def _method(name: str, parts: Mapping[str, Any], include: Include, preset: Prese
     path = preset.fields.get(name)
     if path is not None:
         method["response"] = method["response"] | {attribute: each.output(path) for attribute, each in include.fields.items()}
-    if include.auth is not None:
-        method["auth"] = include.auth
-    return method
+    return method | {"auth": _auth(include, preset, known)}
+
+
+def _auth(include: Include, preset: Preset, known: Mapping[str, str]) -> dict[str, Any]:
+    """How requests prove who asks: as the project says, else the first way that the preset knows."""
+    if isinstance(include.auth, dict):
+        return include.auth
+    chosen = include.auth or next(iter(preset.auth))
+    return {"scheme": chosen, "credentials": known["credentials"], **_filled(preset.auth[chosen], known, [])}
 
 
 def _sample(sample: Mapping[str, Any], known: Mapping[str, str], items: list[str]) -> dict[str, Any]:

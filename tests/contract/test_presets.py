@@ -1,4 +1,4 @@
-"""The presets against their vendors' fakes, through the runner that production uses: one set of tests for all, since they promise the same."""
+"""The presets against their vendors' fakes, through the runner of production: one set of tests for all, since they promise the same."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is done with Tryton's own libraries, in the environment that Tryton is installed in: run by `tests/tryton.py`, never imported.
 
-    tryton_inside.py prepare CONFIG KEY     proteus, in process: a company, and a user application key for REST
-    tryton_inside.py add URL KEY            naiad, Tryton's library for its REST API: parties from JSON on standard input; their ids
+tryton_inside.py prepare CONFIG KEY     proteus, in process: a company, and a user application key for REST
+tryton_inside.py add URL KEY            naiad, Tryton's library for its REST API: parties from JSON on standard input; their ids
 """
 
 from __future__ import annotations

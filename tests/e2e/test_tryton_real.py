@@ -88,7 +88,9 @@ def heard(house: LiveHouse, visit: object, text: str) -> None:
 
 
 def test_a_caller_is_greeted_by_the_name_in_tryton_and_the_call_is_written_there(tryton: Tryton, house: LiveHouse) -> None:
-    (party,) = tryton.add({"name": "Robin Sample", "code": "REF7K41", "mechanisms": [["phone", "+1 (415) 555-2671"], ["email", "r@example.org"]]})
+    (party,) = tryton.add(
+        {"name": "Robin Sample", "code": "REF7K41", "mechanisms": [["phone", "+1 (415) 555-2671"], ["email", "r@example.org"]]}
+    )
     with house.visit(NUMBER, dial="1077") as visit:
         heard(house, visit, "Hello Robin Sample. Your customer number is REF7K41.")
         visit.phone.wait_for("released", 20)

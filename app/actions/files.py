@@ -1,6 +1,7 @@
 """Action files: one file a connector, each method described in exactly five parts, and how it is run stands apart.
 
     connector: crm
+    settings:        what differs between installations and is no secret, used as {{ settings.name }} (optional)
     methods:
       contact_by_phone:
         request:     how it is asked: kind, method, url, query, headers, body
@@ -16,24 +17,24 @@ no value of a call can choose the host. Every mistake found in every file is rep
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from app.yamlfile import Document, Place, YamlError, read_yaml
 
 from . import templates
 from .extract import Attribute, compile_path
+from .parts import BASE_URL, BUILT_IN, Header, Name, Part, Setting, checked, own_address
+from .schemes import Auth
 from .values import TYPES, TooBig, WrongType, cel_type, from_text
 
 DEFAULT_BUDGET: Final = 2.5
 MAX_BUDGET: Final = 8.0
-BASE_URL: Final = re.compile(r"^\{\{\s*base_url\s*\}\}(?=/|$)")
-_HOST: Final = re.compile(r"^https?://[A-Za-z0-9.\-\[\]:]+(?=[/?]|$)")
 _SAFE_METHODS: Final = ("GET", "HEAD")
+_OURS: Final = ("name", "settings")
 
 
 class ActionFileError(ValueError):
@@ -58,21 +59,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _names_attribute(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ValueError("expected a name of lower case letters, digits and _, beginning with a letter, of at most 40 characters")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_names_attribute)]
 TypeName = Annotated[str, AfterValidator(_type)]
-Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,60}$")]
-
-
-class Part(BaseModel):
-    """Nothing but the declared keys, and never changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Request(Part):
@@ -81,17 +68,13 @@ class Request(Part):
     kind: Literal["rest"] = "rest"
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     url: str
-    query: dict[str, str] = {}
-    headers: dict[Header, str] = {}
+    query: dict[str, str] = Field(default_factory=dict)
+    headers: dict[Header, str] = Field(default_factory=dict)
     body: dict[str, Any] | list[Any] | None = Field(default=None, union_mode="left_to_right")
 
     @model_validator(mode="after")
     def _address_is_ours(self) -> Request:
-        base = BASE_URL.match(self.url) or _HOST.match(self.url)
-        if base is None:
-            raise ValueError("expected a url that begins with {{ base_url }} or with https:// and a literal host")
-        if "#" in self.url or "?" in self.url:
-            raise ValueError("expected a url without ? and #; what follows ? belongs under query")
+        own_address(self.url)
         return self
 
 
@@ -135,19 +118,6 @@ class Output(Part):
         return Attribute(name, self.path, self.type, _spelled(self.default, self.type))
 
 
-class Auth(Part):
-    """How the request proves who asks. `credentials` names what the settings hold: secrets and `base_url`."""
-
-    scheme: Literal["none", "bearer", "basic"]
-    credentials: str = ""
-
-    @model_validator(mode="after")
-    def _scheme_has_credentials(self) -> Auth:
-        if self.scheme != "none" and not self.credentials:
-            raise ValueError(f"expected the name of the credentials that {self.scheme} needs")
-        return self
-
-
 class Reply(Part):
     """The response of a sample, as it came: status, and the body as text."""
 
@@ -158,11 +128,11 @@ class Reply(Part):
 class Sample(Part):
     """A request that was made (`GET /path?query`, and its body), and its outcome: attributes under `expect`, or `fails` with a reason."""
 
-    parameters: dict[str, str] = {}
+    parameters: dict[str, str] = Field(default_factory=dict)
     request: str
     body: str = ""
     response: Reply
-    expect: dict[str, str] = {}
+    expect: dict[str, str] = Field(default_factory=dict)
     fails: Literal["", "status", "malformed", "too_big"] = ""
 
     @model_validator(mode="after")
@@ -192,18 +162,28 @@ class Method(Part):
     auth: Auth
     samples: Annotated[dict[str, Sample], Field(min_length=1)]
     run: Run = Run()
+    settings: dict[str, Setting] = Field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """What templates of the request may use."""
+        return {*self.parameters, *BUILT_IN, *self.setting_names}
+
+    @property
+    def setting_names(self) -> set[str]:
+        """The declared settings, as templates write them."""
+        return {f"settings.{name}" for name in self.settings}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Method:
-        names = set(self.parameters)
-        request = self.request
-        base = BASE_URL.match(request.url) or _HOST.match(request.url)
-        _template("request.url", templates.address, request.url[base.end() :] if base else request.url, names)
+        names, request = self.names, self.request
+        checked("request.url", templates.address, own_address(request.url), names)
         for part in ("query", "headers"):
             for key, source in getattr(request, part).items():
-                _template(f"request.{part}.{key}", templates.text, source, names)
+                checked(f"request.{part}.{key}", templates.text, source, names)
         if request.body is not None:
-            _template("request.body", templates.body, request.body, names)
+            checked("request.body", templates.body, request.body, names)
+        self.auth.check(self.setting_names)
         if BASE_URL.match(request.url) and not self.auth.credentials:
             raise ValueError(
                 "auth.credentials: expected a name, since the url begins with {{ base_url }}, which comes with the credentials"
@@ -241,6 +221,7 @@ class Connector(Part):
     format: Annotated[Literal["1"], BeforeValidator(_version)] = "1"
     connector: Name
     description: str = ""
+    settings: dict[Name, Setting] = Field(default_factory=dict)
     methods: dict[Name, dict[str, Any]] = Field(min_length=1)
 
 
@@ -277,7 +258,13 @@ def _load_file(path: Path, problems: list[str]) -> dict[str, ActionDef]:
     for method, parts in connector.methods.items():
         name = f"{connector.connector}.{method}"
         try:
-            found[name] = ActionDef.model_validate({**parts, "name": name})
+            foreign = [
+                f"{path}:{document.line(('methods', method, key))}: methods.{method}.{key}: no such key is known here"
+                for key in _OURS
+                if key in parts
+            ]
+            problems.extend(foreign)
+            found[name] = ActionDef.model_validate({**parts, "name": name, "settings": connector.settings})
         except ValidationError as error:
             problems.extend(_explain(path, document, ("methods", method), error))
     return found
@@ -304,13 +291,6 @@ def _spelled(text: str | None, kind: str) -> Any:
         return None if text is None else from_text(text, kind)
     except (WrongType, TooBig) as error:
         raise ValueError(str(error)) from error
-
-
-def _template(where: str, compiler: Any, source: Any, names: set[str]) -> None:
-    try:
-        compiler(source, names)
-    except templates.BadTemplate as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _sample_fits(title: str, sample: Sample, method: Method) -> None:

@@ -7,21 +7,26 @@ it expects. `FakeSystem` is a real HTTP server on loopback that answers those re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from pydantic import SecretStr
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from .credentials import Credentials
 from .extract import Malformed, extract
 from .files import ActionDef, Reply, Sample
 from .guard import Origin
-from .prepare import HttpRequest, Prepared
+from .http import HttpRequest
+from .prepare import Prepared
 from .templates import BadValue
 from .values import TooBig, from_text
 
+TOKEN_PATH: Final = "/sample-token"
 _NOWHERE: Final = "https://sample.invalid"
+_SECRETS: Final = dict.fromkeys(("token", "username", "password", "api_key", "client_id", "client_secret", "refresh_token"), "sample")
 
 
 def check_samples(definitions: Mapping[str, ActionDef]) -> list[str]:
@@ -37,8 +42,22 @@ def check_samples(definitions: Mapping[str, ActionDef]) -> list[str]:
 
 def sample_credentials(definitions: Mapping[str, ActionDef], base_url: str) -> dict[str, Credentials]:
     """Credentials of no worth for every name that the actions use, all of them for the system at `base_url`."""
-    access = Credentials(base_url=base_url, token=SecretStr("sample"), username="sample", password=SecretStr("sample"))
-    return {definition.auth.credentials: access for definition in definitions.values() if definition.auth.credentials}
+    found: dict[str, dict[str, Any]] = {}
+    for definition in definitions.values():
+        access = found.setdefault(definition.auth.credentials, {"base_url": base_url, **_SECRETS, "settings": {}})
+        access["settings"] |= {name: setting.example for name, setting in definition.settings.items() if setting.default is None}
+        if definition.auth.oauth2:
+            access["token_url"] = base_url + TOKEN_PATH
+        if definition.auth.scheme == "oauth2_jwt":
+            access["private_key"] = _throwaway_key()
+    return {name: Credentials(**access) for name, access in found.items() if name}
+
+
+@cache
+def _throwaway_key() -> str:
+    """A private key of no worth."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def sample_parameters(definition: ActionDef, title: str) -> dict[str, Any]:
@@ -55,14 +74,16 @@ class FakeSystem:
     """The other system as the samples know it: `async with FakeSystem(definitions) as system`, then ask `system.base_url`.
 
     A request without the credentials of the samples is a 401, one that no sample tells of a 404. `requests` keeps what was asked.
+    Tokens of the OAuth2 schemes are handed out at `/sample-token`.
     """
 
     def __init__(self, definitions: Mapping[str, ActionDef]) -> None:
         self.base_url = ""
         self.requests: list[str] = []
         self._definitions = definitions
-        self._replies: dict[tuple[str, bytes], tuple[str, Reply]] = {}
+        self._replies: dict[tuple[str, bytes], tuple[dict[str, str], Reply]] = {}
         application = web.Application()
+        application.router.add_post(TOKEN_PATH, self._token)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -77,7 +98,7 @@ class FakeSystem:
             prepared = Prepared(definition, self.credentials)
             for title, sample in definition.samples.items():
                 request = prepared.request(sample_parameters(definition, title))
-                self._replies[(_line(request), request.body or b"")] = (request.headers.get("Authorization", ""), sample.response)
+                self._replies[(_line(request), request.body or b"")] = (prepared.proof, sample.response)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -96,10 +117,14 @@ class FakeSystem:
     async def _answer(self, request: web.Request) -> web.Response:
         line = f"{request.method} {request.raw_path}"
         self.requests.append(line)
-        authorization, reply = self._replies.get((line, await request.read()), ("", Reply(status=404)))
-        if authorization and request.headers.get("Authorization") != authorization:
+        proof, reply = self._replies.get((line, await request.read()), ({}, Reply(status=404)))
+        if any(request.headers.get(name) != value for name, value in proof.items()):
             reply = Reply(status=401)
         return web.Response(status=reply.status, text=reply.body, content_type="application/json")
+
+    async def _token(self, request: web.Request) -> web.Response:
+        self.requests.append(f"POST {TOKEN_PATH}")
+        return web.json_response({"access_token": "sample", "token_type": "Bearer", "expires_in": 3600})
 
 
 def _check(prepared: Prepared, sample: Sample) -> list[str]:

@@ -1,8 +1,8 @@
 """Templates of requests: compiled once, filled with values that are never templates themselves.
 
-Only `{{ expressions }}` over the declared parameters exist; there are no blocks, so no loops. In an address each value is
-percent-encoded, and one that could move to another path (empty, `.`, `..`) is refused. A body is a YAML mapping whose
-leaves are templates: a leaf that is one single expression keeps the type of its value, so JSON is never put together from text.
+Only `{{ expressions }}` over the declared parameters and settings (`settings.name`) exist; there are no blocks, so no loops. In an
+address each value is percent-encoded, and one that could move to another path (empty, `.`, `..`) is refused. A body is a YAML mapping
+whose leaves are templates: a leaf that is one single expression keeps the type of its value, so JSON is never put together from text.
 """
 
 from __future__ import annotations
@@ -83,10 +83,17 @@ def _parse(source: str, names: set[str], environment: ImmutableSandboxedEnvironm
         raise BadTemplate(f"not a template: {error.message}") from error
     if not all(isinstance(part, nodes.Output) for part in tree.body):
         raise BadTemplate("only {{ expressions }} may stand in a template, no {% blocks %}")
-    unknown = sorted(meta.find_undeclared_variables(tree) - names)
+    unknown = sorted(meta.find_undeclared_variables(tree) - names - {"settings"}) + sorted(_settings(tree) - names)
     if unknown:
-        raise BadTemplate(f"{unknown[0]!r} is not a declared parameter; there are: {', '.join(sorted(names)) or 'none'}")
+        kind = "setting" if unknown[0].startswith("settings") else "parameter"
+        raise BadTemplate(f"{unknown[0]!r} is not a declared {kind}; there are: {', '.join(sorted(names)) or 'none'}")
     return [part for output in tree.body if isinstance(output, nodes.Output) for part in output.nodes]
+
+
+def _settings(tree: nodes.Template) -> set[str]:
+    """What a template uses of the settings: `settings.name`, or `settings` alone where it uses them in any other way."""
+    used = {id(part.node): f"settings.{part.attr}" for part in tree.find_all(nodes.Getattr)}
+    return {used.get(id(part), "settings") for part in tree.find_all(nodes.Name) if part.name == "settings"}
 
 
 def _compile(source: str, names: set[str], environment: ImmutableSandboxedEnvironment) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,20 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes | None
+
+
+def redirected(request: HttpRequest, location: str, proof: Container[str]) -> HttpRequest:
+    """The same request at another address. To another origin go no secrets: neither `Authorization` nor the headers in `proof`."""
+    try:
+        url = request.url.join(URL(location))
+    except ValueError as error:
+        raise Failed("malformed", "the redirect leads to no address") from error
+    if not location or url.scheme not in ("http", "https") or url.user or not url.host:
+        raise Failed("malformed", "the redirect leads to no address")
+    headers = request.headers.copy()
+    if url.origin() != request.url.origin():
+        headers = CIMultiDict((name, value) for name, value in headers.items() if name != "Authorization" and name not in proof)
+    return HttpRequest(request.method, url, headers, request.body)
 
 
 class Http:

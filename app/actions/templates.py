@@ -7,9 +7,11 @@ whose leaves are templates: a leaf that is one single expression keeps the type 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -44,9 +46,19 @@ def _encoded(value: Any) -> str:
     return quote(text, safe="")
 
 
+def _escaped(value: Any) -> str:
+    text = _plain(value)
+    if _NOT_XML.search(text):
+        raise BadValue("a control character cannot stand in XML")
+    return escape(text, {'"': "&quot;", "'": "&apos;"})
+
+
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXTS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_plain, keep_trailing_newline=True)
 _ADDRESSES = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_encoded)
+_XML = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_escaped, keep_trailing_newline=True)
 _TEXTS.globals.clear()
+_XML.globals.clear()
 _ADDRESSES.globals.clear()
 
 
@@ -58,6 +70,11 @@ def text(source: str, names: set[str]) -> Text:
 def address(source: str, names: set[str]) -> Text:
     """A template of an address: the same, with each value percent-encoded."""
     return _compile(source, names, _ADDRESSES)
+
+
+def xml(source: str, names: set[str]) -> Text:
+    """A template of an XML text: the same, with each value escaped."""
+    return _compile(source, names, _XML)
 
 
 def body(source: Any, names: set[str]) -> Maker:
@@ -73,6 +90,12 @@ def body(source: Any, names: set[str]) -> Maker:
         expression = _TEXTS.compile_expression(source.strip()[2:-2], undefined_to_none=False)
         return _guarded(lambda values: expression(values))
     return _compile(source, names, _TEXTS)
+
+
+def names_of(source: str) -> set[str]:
+    """The names that a template uses; settings as `settings.name`."""
+    tree = _TEXTS.parse(source)
+    return (meta.find_undeclared_variables(tree) - {"settings"}) | _settings(tree)
 
 
 def _parse(source: str, names: set[str], environment: ImmutableSandboxedEnvironment) -> list[nodes.Expr]:

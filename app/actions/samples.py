@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from .credentials import Credentials
-from .dialects import Web
+from .dialects import Sql, Web
 from .failures import Failed
 from .files import ActionDef, Reply, Sample
 from .guard import Origin
@@ -48,6 +48,8 @@ def sample_credentials(definitions: Mapping[str, ActionDef], base_url: str) -> d
     for definition in definitions.values():
         access = found.setdefault(definition.auth.credentials, {"base_url": base_url, **_SECRETS, "settings": {}})
         access["settings"] |= {name: setting.example for name, setting in definition.settings.items() if setting.default is None}
+        if isinstance(definition.request, Sql):
+            access["database"] = "sqlite:////sample"
         if definition.auth.oauth2:
             access["token_url"] = base_url + TOKEN_PATH
         if definition.auth.scheme == "oauth2_jwt":

@@ -65,6 +65,8 @@ class SqlTable:
             raise Failed("busy", "all connections to the database are in use") from None
         except SQLAlchemyError as error:
             raise Failed("fault", f"the database says {type(error).__name__}") from None
+        except Exception as error:  # while connecting, drivers raise what is their own
+            raise Failed("refused", f"the database says {type(error).__name__}", passing=isinstance(error, OSError)) from None
         if len(orjson.dumps(found)) > MAX_BODY:
             raise Failed("too_big", f"the rows have more than {MAX_BODY} bytes")
         return {"rows": found[: self._rows], "count": min(len(found), self._rows), "more": len(found) > self._rows}

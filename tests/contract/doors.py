@@ -53,6 +53,7 @@ class Doors:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.asked: list[str] = []
         self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.left = asyncio.Event()
         self.origin = ""
@@ -126,7 +127,7 @@ class Doors:
                 self.asked.append(line)
                 self.heads.append(head)
                 length = next((int(row[15:]) for row in head.decode().split("\r\n") if row.lower().startswith("content-length:")), 0)
-                await reader.readexactly(length)
+                self.bodies.append(await reader.readexactly(length))
                 name = line.split(" ", 1)[1].strip("/").split("?")[0].split("/")[0]
                 await self._doors[name](self, reader, writer)
                 await writer.drain()

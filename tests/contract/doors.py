@@ -46,8 +46,8 @@ class Posted:
 class Doors:
     """`async with Doors() as doors`; `doors.open(name, door)` decides what happens behind `/name`; `doors.asked` is what came."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._tls, self._host, self.port = tls, host, port
         self._doors: dict[str, Door] = {}
         self._release = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -59,9 +59,9 @@ class Doors:
         self.origin = ""
 
     async def __aenter__(self) -> Doors:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        port = self._server.sockets[0].getsockname()[1]
-        self.origin = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.origin = f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

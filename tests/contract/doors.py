@@ -87,6 +87,7 @@ class Doors:
         finally:
             release.cancel()
             gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
         writer.write(reply(GOOD))
 
     async def drip(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import phonenumbers
@@ -38,14 +40,20 @@ OTHERS = [
 PHONE = {"zendesk": "phone", "hubspot": "phone", "salesforce": "Phone", "dynamics": "telephone1"}
 
 
+@cache
+def described(name: str) -> dict[str, ActionDef]:
+    """The actions of a project that uses the vendor's preset under a name of its own."""
+    with TemporaryDirectory() as directory:
+        return project(Path(directory), f"{VENDORS[name].include}connector: crm\ncredentials: theirs\n")
+
+
 class Desk:
     """A project that uses the preset, asking the fake."""
 
-    def __init__(self, vendor: Vendor, directory: Path) -> None:
+    def __init__(self, vendor: Vendor) -> None:
         self.vendor = vendor
         self.name = next(name for name, kind in VENDORS.items() if isinstance(vendor, kind))
-        (directory / "crm.yaml").write_text(f"{vendor.include}connector: crm\ncredentials: theirs\n")
-        self.definitions = load_actions(directory)
+        self.definitions = described(self.name)
         self.ids = {person.reference: vendor.add(person) for person in (ROBIN, *OTHERS)}
         self._posted = Posted()
         self._asked = 0
@@ -54,8 +62,9 @@ class Desk:
         """The event that one action ends in."""
         self._asked += 1
         systems = {"theirs": Credentials(**self.vendor.systems())}
-        actions = Actions(self.definitions, systems, self._posted, [Origin(origin=self.vendor.base_url, allow_private=True)])
-        actions.carry_out(StartAction("c1", f"c1-action{self._asked}", f"crm.{method}", params, 4.0))
+        name = f"crm.{method}"
+        actions = Actions({name: self.definitions[name]}, systems, self._posted, [Origin(origin=self.vendor.base_url, allow_private=True)])
+        actions.carry_out(StartAction("c1", f"c1-action{self._asked}", name, params, 4.0))
         event = await self._posted.event()
         await actions.close()
         return event
@@ -70,9 +79,7 @@ class Desk:
 @pytest.fixture(params=sorted(VENDORS))
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
     async with VENDORS[request.param](tmp_path) as vendor:
-        project = tmp_path / "actions"
-        project.mkdir()
-        yield Desk(vendor, project)
+        yield Desk(vendor)
 
 
 def project(directory: Path, text: str) -> dict[str, ActionDef]:
@@ -123,10 +130,9 @@ async def test_what_an_outsider_sends_stays_a_value_in_the_query(desk, reference
     assert found["count"] == 0
 
 
-async def test_a_reference_with_a_quote_in_it_is_found(desk):
-    if desk.name == "zendesk":
-        pytest.skip("Zendesk's search takes punctuation away from both sides")
-    assert (await desk.values("find_by_reference", reference="O'REF"))["name"] == "Max Muster"
+async def test_a_reference_with_a_quote_in_it_is_found_except_by_zendesk_s_search_which_has_no_quoting(desk):
+    found = await desk.values("find_by_reference", reference="O'REF")
+    assert found["name"] == ("" if desk.name == "zendesk" else "Max Muster")
 
 
 async def test_no_digit_is_no_search(desk):

@@ -36,10 +36,10 @@ fields: {gold: {field: Tier__c, equals: gold}, tier: {field: Tier__c}}
 """
     client = ("consumer-key", "consumer-secret")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.rows: dict[str, dict[str, Record]] = {kind: {} for kind in COLUMNS}
         self._ids = itertools.count(1)
-        super().__init__(directory)
+        super().__init__(directory, tls)
 
     def add(self, person: Person) -> str:
         row = {

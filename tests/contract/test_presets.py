@@ -291,6 +291,16 @@ methods:
     assert check_samples(definitions) == []
 
 
+def test_fields_of_one_s_own_have_a_value_where_the_record_has_none(tmp_path):
+    kinds = ("string", "boolean", "number", "integer", "object", "list of string")
+    fields = {f"own_{n}": {"field": f"Own_{n}__c", "type": kind} for n, kind in enumerate(kinds)}
+    needed = {"site": "https://acme.example", "reference_field": "Number__c"}
+    definitions = project(tmp_path, json.dumps({"preset": "salesforce", "settings": needed, "fields": fields}))
+    response = definitions["salesforce.read"].response
+    assert [response[name].attribute(name).default for name in fields] == ["", False, 0.0, 0, {}, []]
+    assert check_samples(definitions) == []
+
+
 def test_another_way_to_prove_who_asks(tmp_path):
     one = project(tmp_path, "preset: zendesk\nsettings: {site: 'https://a.example'}\nauth: bearer\ncredentials: theirs\n")
     assert {(each.auth.scheme, each.auth.credentials) for each in one.values()} == {("bearer", "theirs")}
@@ -308,6 +318,8 @@ def test_another_way_to_prove_who_asks(tmp_path):
         ('preset: zendesk\nsettings:\n  site: "https://a\'b"', "3: settings.site: expected the address"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nfields:\n  tier: {field: \"a'b\"}", "4: fields.tier.field: "),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nfields:\n  tier: {field: a, type: bool}", "4: fields.tier.type: "),
+        ("preset: salesforce\nsettings: {site: 'https://a'}", "2: settings: the preset needs the setting reference_field"),
+        ("preset: salesforce\nsettings: {site: 'https://a', reference_field: Email}", "2: settings.reference_field: expected the field"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nauth: kerberos", "3: auth: expected a mapping, or one of: basic, bearer"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nmethods:\n  own: {request: x}", "4: methods.own.request: "),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nport: x", "3: port: no such key is known here"),

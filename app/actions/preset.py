@@ -11,14 +11,16 @@
     methods: {...}                         methods of one's own, or other ones under the preset's names
 
 In a preset `${name}` stands for a setting or for `${credentials}`; `${fields}` for the names of the fields, each with a comma before it,
-`${quoted_fields}` for the same in double quotes, and a list item `"${fields}"` for as many items as there are fields. Its own `fields` tell
-in the responses of which methods a field is found, and where. The expanded file is an ordinary connector and is checked like one.
+`${quoted_fields}` for the same in double quotes, and a list item `"${fields}"` for as many items as there are fields: those that are not
+`asked` for anyway. Its own `fields` tell in the responses of which methods a field is found, and where. The expanded file is an ordinary
+connector and is checked like one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
@@ -32,6 +34,7 @@ from app.yamlfile import read_yaml
 from .values import TYPES
 
 PRESETS: Final = Path(__file__).with_name("presets")
+_EMPTY: Final = {"string": "", "boolean": "false", "number": "0", "integer": "0", "object": "{}"}
 _PLACEHOLDER: Final = re.compile(r"\$\{([a-z_]+)\}")
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -44,11 +47,14 @@ class Part(BaseModel):
 
 
 class Field(Part):
-    """One more attribute of a contact: the field's name in the system, and its type. With `equals` it says whether that is the value."""
+    """One more attribute of a contact: the field's name in the system, its type, and what it is where the field is empty.
+
+    With `equals` it says whether the field has that value.
+    """
 
     field: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
     type: Literal[TYPES] = "string"  # type: ignore[valid-type]
-    default: str = ""
+    default: str | None = None
     equals: Annotated[str, StringConstraints(pattern=r"^[^'\\]{1,100}$")] | None = None
 
     def output(self, path: str) -> dict[str, str]:
@@ -56,7 +62,7 @@ class Field(Part):
         found = path.replace("${field}", self.field)
         if self.equals is not None:
             return {"path": f"({found}) == '{self.equals}'", "type": "boolean", "default": "false"}
-        return {"path": found, "type": self.type, "default": self.default}
+        return {"path": found, "type": self.type, "default": _EMPTY.get(self.type, "[]") if self.default is None else self.default}
 
 
 class Include(Part):
@@ -84,7 +90,8 @@ class Setting(Part):
 class Preset(Part):
     """A file of app/actions/presets. `source` names the documents that its requests and samples follow.
 
-    `auth` has the ways to prove who asks, the usual one first; `fields` where a project's own fields are found, by method.
+    `auth` has the ways to prove who asks, the usual one first; `fields` where a project's own fields are found, by method; `asked` the
+    fields that requests ask for anyway.
     """
 
     preset: Word
@@ -93,7 +100,28 @@ class Preset(Part):
     settings: dict[Word, Setting]
     auth: Annotated[dict[Word, dict[str, Any]], MinLen(1)]
     fields: dict[Word, str]
+    asked: list[str] = []
     methods: dict[Word, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """What placeholders stand for, and the fields that a request has to ask for beside its own."""
+
+    known: Mapping[str, str]
+    fields: list[str]
+
+    def encoded(self) -> _Filling:
+        """The same, for an address as it was sent."""
+        return _Filling({name: quote(value, safe="") for name, value in self.known.items()}, self.fields)
+
+    def fill(self, part: Any) -> Any:
+        """A part of a preset with everything put in its place."""
+        if isinstance(part, dict):
+            return {key: self.fill(value) for key, value in part.items()}
+        if isinstance(part, list):
+            return [made for item in part for made in (self.fields if item == "${fields}" else [self.fill(item)])]
+        return _PLACEHOLDER.sub(lambda match: self.known[match[1]], part)
 
 
 def names() -> list[str]:
@@ -116,8 +144,11 @@ def expand(content: Any) -> Any:
     preset = load_preset(include.preset)
     if isinstance(include.auth, str) and include.auth not in preset.auth:
         raise _invalid([_mistake(("auth",), f"expected a mapping, or one of: {', '.join(preset.auth)}", include.auth)])
-    known = _settings(include, preset)
-    methods: dict[str, Any] = {name: _method(name, parts, include, preset, known) for name, parts in preset.methods.items()}
+    filling = _filling(include, preset)
+    auth = _auth(include, preset, filling)
+    methods: dict[str, Any] = {
+        name: {**_method(name, parts, include, preset, filling), "auth": auth} for name, parts in preset.methods.items()
+    }
     return {
         "format": include.format,
         "connector": include.connector or preset.preset,
@@ -126,7 +157,7 @@ def expand(content: Any) -> Any:
     }
 
 
-def _settings(include: Include, preset: Preset) -> dict[str, str]:
+def _filling(include: Include, preset: Preset) -> _Filling:
     """What each placeholder stands for; raises `ValidationError` with everything that is wrong."""
     known = {name: setting.default for name, setting in preset.settings.items() if setting.default is not None} | include.settings
     mistakes = [
@@ -141,44 +172,31 @@ def _settings(include: Include, preset: Preset) -> dict[str, str]:
             mistakes.append(_mistake(("settings", name), f"expected {setting.description}", known[name]))
     if mistakes:
         raise _invalid(mistakes)
-    fields = [each.field for each in include.fields.values()]
-    return known | {
-        "credentials": include.credentials or preset.preset,
-        "fields": "".join(f",{field}" for field in fields),
-        "quoted_fields": "".join(f',"{field}"' for field in fields),
+    asked = _Filling(known, []).fill(preset.asked)
+    fields = [field for field in dict.fromkeys(each.field for each in include.fields.values()) if field not in asked]
+    added = {"fields": "".join(f",{field}" for field in fields), "quoted_fields": "".join(f',"{field}"' for field in fields)}
+    return _Filling({**known, **added, "credentials": include.credentials or preset.preset}, fields)
+
+
+def _method(name: str, parts: Mapping[str, Any], include: Include, preset: Preset, filling: _Filling) -> dict[str, Any]:
+    """A method of the preset; the request line of a sample is an address as it was sent, so that what is put there is encoded."""
+    method = {key: filling.fill(part) for key, part in parts.items() if key != "samples"}
+    method["samples"] = {
+        title: {key: (filling.encoded() if key == "request" else filling).fill(part) for key, part in sample.items()}
+        for title, sample in parts["samples"].items()
     }
-
-
-def _method(name: str, parts: Mapping[str, Any], include: Include, preset: Preset, known: Mapping[str, str]) -> dict[str, Any]:
-    items = [each.field for each in include.fields.values()]
-    method = {key: _filled(part, known, items) for key, part in parts.items() if key != "samples"}
-    method["samples"] = {title: _sample(sample, known, items) for title, sample in parts["samples"].items()}
     path = preset.fields.get(name)
     if path is not None:
         method["response"] = method["response"] | {attribute: each.output(path) for attribute, each in include.fields.items()}
-    return method | {"auth": _auth(include, preset, known)}
+    return method
 
 
-def _auth(include: Include, preset: Preset, known: Mapping[str, str]) -> dict[str, Any]:
+def _auth(include: Include, preset: Preset, filling: _Filling) -> dict[str, Any]:
     """How requests prove who asks: as the project says, else the first way that the preset knows."""
     if isinstance(include.auth, dict):
         return include.auth
     chosen = include.auth or next(iter(preset.auth))
-    return {"scheme": chosen, "credentials": known["credentials"], **_filled(preset.auth[chosen], known, [])}
-
-
-def _sample(sample: Mapping[str, Any], known: Mapping[str, str], items: list[str]) -> dict[str, Any]:
-    """A sample's request line is an address as it was sent: what is put there is encoded."""
-    encoded = {name: quote(value, safe="") for name, value in known.items()}
-    return {key: _filled(part, encoded if key == "request" else known, items) for key, part in sample.items()}
-
-
-def _filled(part: Any, known: Mapping[str, str], items: list[str]) -> Any:
-    if isinstance(part, dict):
-        return {key: _filled(value, known, items) for key, value in part.items()}
-    if isinstance(part, list):
-        return [made for item in part for made in (items if item == "${fields}" else [_filled(item, known, items)])]
-    return _PLACEHOLDER.sub(lambda match: known[match[1]], part)
+    return {"scheme": chosen, "credentials": filling.known["credentials"], **filling.fill(preset.auth[chosen])}
 
 
 def _mistake(place: tuple[str, ...], message: str, found: Any) -> InitErrorDetails:

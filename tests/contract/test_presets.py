@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import phonenumbers
@@ -38,14 +40,20 @@ OTHERS = [
 PHONE = {"zendesk": "phone", "hubspot": "phone", "salesforce": "Phone", "dynamics": "telephone1"}
 
 
+@cache
+def described(name: str) -> dict[str, ActionDef]:
+    """The actions of a project that uses the vendor's preset under a name of its own."""
+    with TemporaryDirectory() as directory:
+        return project(Path(directory), f"{VENDORS[name].include}connector: crm\ncredentials: theirs\n")
+
+
 class Desk:
     """A project that uses the preset, asking the fake."""
 
-    def __init__(self, vendor: Vendor, directory: Path) -> None:
+    def __init__(self, vendor: Vendor) -> None:
         self.vendor = vendor
         self.name = next(name for name, kind in VENDORS.items() if isinstance(vendor, kind))
-        (directory / "crm.yaml").write_text(f"{vendor.include}connector: crm\ncredentials: theirs\n")
-        self.definitions = load_actions(directory)
+        self.definitions = described(self.name)
         self.ids = {person.reference: vendor.add(person) for person in (ROBIN, *OTHERS)}
         self._posted = Posted()
         self._asked = 0
@@ -54,8 +62,9 @@ class Desk:
         """The event that one action ends in."""
         self._asked += 1
         systems = {"theirs": Credentials(**self.vendor.systems())}
-        actions = Actions(self.definitions, systems, self._posted, [Origin(origin=self.vendor.base_url, allow_private=True)])
-        actions.carry_out(StartAction("c1", f"c1-action{self._asked}", f"crm.{method}", params, 4.0))
+        name = f"crm.{method}"
+        actions = Actions({name: self.definitions[name]}, systems, self._posted, [Origin(origin=self.vendor.base_url, allow_private=True)])
+        actions.carry_out(StartAction("c1", f"c1-action{self._asked}", name, params, 4.0))
         event = await self._posted.event()
         await actions.close()
         return event
@@ -70,9 +79,7 @@ class Desk:
 @pytest.fixture(params=sorted(VENDORS))
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
     async with VENDORS[request.param](tmp_path) as vendor:
-        project = tmp_path / "actions"
-        project.mkdir()
-        yield Desk(vendor, project)
+        yield Desk(vendor)
 
 
 def project(directory: Path, text: str) -> dict[str, ActionDef]:
@@ -123,10 +130,9 @@ async def test_what_an_outsider_sends_stays_a_value_in_the_query(desk, reference
     assert found["count"] == 0
 
 
-async def test_a_reference_with_a_quote_in_it_is_found(desk):
-    if desk.name == "zendesk":
-        pytest.skip("Zendesk's search takes punctuation away from both sides")
-    assert (await desk.values("find_by_reference", reference="O'REF"))["name"] == "Max Muster"
+async def test_a_reference_with_a_quote_in_it_is_found_except_by_zendesk_s_search_which_has_no_quoting(desk):
+    found = await desk.values("find_by_reference", reference="O'REF")
+    assert found["name"] == ("" if desk.name == "zendesk" else "Max Muster")
 
 
 async def test_no_digit_is_no_search(desk):
@@ -285,6 +291,16 @@ methods:
     assert check_samples(definitions) == []
 
 
+def test_fields_of_one_s_own_have_a_value_where_the_record_has_none(tmp_path):
+    kinds = ("string", "boolean", "number", "integer", "object", "list of string")
+    fields = {f"own_{n}": {"field": f"Own_{n}__c", "type": kind} for n, kind in enumerate(kinds)}
+    needed = {"site": "https://acme.example", "reference_field": "Number__c"}
+    definitions = project(tmp_path, json.dumps({"preset": "salesforce", "settings": needed, "fields": fields}))
+    response = definitions["salesforce.read"].response
+    assert [response[name].attribute(name).default for name in fields] == ["", False, 0.0, 0, {}, []]
+    assert check_samples(definitions) == []
+
+
 def test_another_way_to_prove_who_asks(tmp_path):
     one = project(tmp_path, "preset: zendesk\nsettings: {site: 'https://a.example'}\nauth: bearer\ncredentials: theirs\n")
     assert {(each.auth.scheme, each.auth.credentials) for each in one.values()} == {("bearer", "theirs")}
@@ -302,6 +318,8 @@ def test_another_way_to_prove_who_asks(tmp_path):
         ('preset: zendesk\nsettings:\n  site: "https://a\'b"', "3: settings.site: expected the address"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nfields:\n  tier: {field: \"a'b\"}", "4: fields.tier.field: "),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nfields:\n  tier: {field: a, type: bool}", "4: fields.tier.type: "),
+        ("preset: salesforce\nsettings: {site: 'https://a'}", "2: settings: the preset needs the setting reference_field"),
+        ("preset: salesforce\nsettings: {site: 'https://a', reference_field: Email}", "2: settings.reference_field: expected the field"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nauth: kerberos", "3: auth: expected a mapping, or one of: basic, bearer"),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nmethods:\n  own: {request: x}", "4: methods.own.request: "),
         ("preset: zendesk\nsettings: {site: 'https://a'}\nport: x", "3: port: no such key is known here"),

@@ -67,7 +67,7 @@ def zenpy(vendor: Zendesk, token: str = "") -> Zenpy:
 
 
 async def test_zenpy_searches_reads_changes_and_opens_tickets(tmp_path: Path):
-    async with Zendesk(tmp_path) as vendor:
+    async with Zendesk(tmp_path, tls=True) as vendor:
         number = int(vendor.add(ROBIN))
         vendor.add(Person("Kim", "Other", phone="+14155550999"))
         client = zenpy(vendor)
@@ -90,7 +90,7 @@ async def test_zenpy_searches_reads_changes_and_opens_tickets(tmp_path: Path):
 
 
 async def test_zenpy_understands_what_goes_wrong(tmp_path: Path):
-    async with Zendesk(tmp_path) as vendor:
+    async with Zendesk(tmp_path, tls=True) as vendor:
         with pytest.raises(RecordNotFoundException):
             await aside(lambda: zenpy(vendor).users(id=404))
         with pytest.raises(APIException, match="Couldn't authenticate you"):
@@ -164,7 +164,7 @@ def simple(vendor: Salesforce, token: str = "") -> SalesforceLibrary:
 
 
 async def test_simple_salesforce_queries_reads_changes_and_creates(tmp_path: Path):
-    async with Salesforce(tmp_path) as vendor:
+    async with Salesforce(tmp_path, tls=True) as vendor:
         number = vendor.add(ROBIN)
         vendor.add(Person("Kim", "Other", "O'REF", "+14155550999"))
         client = simple(vendor)
@@ -186,7 +186,7 @@ async def test_simple_salesforce_queries_reads_changes_and_creates(tmp_path: Pat
 
 
 async def test_simple_salesforce_understands_what_goes_wrong(tmp_path: Path):
-    async with Salesforce(tmp_path) as vendor:
+    async with Salesforce(tmp_path, tls=True) as vendor:
         client = simple(vendor)
         with pytest.raises(SalesforceResourceNotFound, match="NOT_FOUND"):
             await aside(lambda: client.Contact.get("003D000000000404AA"))
@@ -202,7 +202,7 @@ async def test_simple_salesforce_understands_what_goes_wrong(tmp_path: Path):
 
 
 async def test_msal_gets_a_token_that_the_web_api_takes(tmp_path: Path):
-    async with Dynamics(tmp_path) as vendor:
+    async with Dynamics(tmp_path, tls=True) as vendor:
         number = vendor.add(ROBIN)
 
         def token(secret: str) -> Any:

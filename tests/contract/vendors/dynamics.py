@@ -45,10 +45,10 @@ fields: {gold: {field: new_tier, equals: gold}, tier: {field: new_tier}}
 """
     client = ("11111111-2222-3333-4444-555555555555", "client-secret")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.tables: dict[str, dict[str, Record]] = {table: {} for table in KEYS}
         self._numbers = itertools.count(1042)
-        super().__init__(directory)
+        super().__init__(directory, tls)
 
     def add(self, person: Person) -> str:
         row = {

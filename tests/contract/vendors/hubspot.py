@@ -26,10 +26,10 @@ fields: {gold: {field: tier, equals: gold}, tier: {field: tier}}
 """
     client = ("app", "app-secret", "refresh-me")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {"contacts": {}, "calls": {}, "tickets": {}}
         self._ids = itertools.count(100451)
-        super().__init__(directory)
+        super().__init__(directory, tls)
 
     def add(self, person: Person) -> str:
         given = {

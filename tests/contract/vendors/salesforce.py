@@ -32,14 +32,14 @@ class Salesforce(Vendor):
     include = """
 preset: salesforce
 settings: {site: "https://acme.lightning.force.com", reference_field: Customer_Number__c}
-fields: {gold: {field: Tier__c, equals: gold}, tier: {field: Tier__c}}
+fields: {gold: {field: Tier__c, equals: gold}, tier: {field: Tier__c}, mail: {field: Email}}
 """
     client = ("consumer-key", "consumer-secret")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.rows: dict[str, dict[str, Record]] = {kind: {} for kind in COLUMNS}
         self._ids = itertools.count(1)
-        super().__init__(directory)
+        super().__init__(directory, tls)
 
     def add(self, person: Person) -> str:
         row = {
@@ -116,6 +116,9 @@ fields: {gold: {field: Tier__c, equals: gold}, tier: {field: Tier__c}}
             raise Refused(400, [{"message": "unexpected token", "errorCode": "MALFORMED_QUERY"}])
         kind, names = found["kind"], [name.strip() for name in found["fields"].split(",")]
         _columns(kind, names)
+        twice = [name for n, name in enumerate(names) if name in names[:n]]
+        if twice:
+            raise Refused(400, [{"message": f"duplicate field selected: {twice[0]}", "errorCode": "MALFORMED_QUERY"}])
         try:
             test = Reader(found["where"], _TOKEN, _condition).whole() if found["where"] else lambda row: True
         except Unreadable as error:

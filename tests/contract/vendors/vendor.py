@@ -45,31 +45,33 @@ class Refused(Exception):
 
 
 class Vendor(ABC):
-    """`async with Salesforce(tmp_path) as vendor`."""
+    """`async with Salesforce(tmp_path) as vendor`; with `tls=True` there is a `secure_url` too, and the `certificate` to trust."""
 
     include = ""
     """The action file of a project that uses the vendor's preset."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.asked: list[str] = []
         self.token = self.new_token()
         self.base_url = self.secure_url = ""
         self.certificate = directory / "vendor.pem"
         self._limited = self._lost = 0
+        self._tls = tls
         application = web.Application(middlewares=[self._guarded])
         self.routes(application.router)
         self._runner = web.AppRunner(application, access_log=None)
 
     async def __aenter__(self) -> Self:
-        """Listen on two free ports of the loopback."""
-        _make_certificate(self.certificate)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate)
+        """Listen on free ports of the loopback."""
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
-        (host, plain), (_, secure) = self._runner.addresses[0][:2], self._runner.addresses[1][:2]
-        self.base_url, self.secure_url = f"http://{host}:{plain}", f"https://{host}:{secure}"
+        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        if self._tls:
+            _make_certificate(self.certificate)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
+            self.secure_url = f"https://127.0.0.1:{self._runner.addresses[1][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

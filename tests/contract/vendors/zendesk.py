@@ -23,12 +23,12 @@ settings: {site: "https://acme.zendesk.com"}
 fields: {gold: {field: tier, equals: gold}, tier: {field: tier}}
 """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: bool = False) -> None:
         self.users: dict[int, dict[str, Any]] = {1: {"id": 1, "name": "Agent", "email": AGENT, "role": "agent", "phone": "+14155559999"}}
         self.tickets: dict[int, dict[str, Any]] = {}
         self._ids = itertools.count(35436)
         self._keys: dict[str, tuple[Any, web.Response]] = {}
-        super().__init__(directory)
+        super().__init__(directory, tls)
 
     def systems(self) -> dict[str, str]:
         return {"base_url": self.base_url, "username": f"{AGENT}/token", "password": self.token}

@@ -53,13 +53,15 @@ class Rest(Web):
     kind: Literal["rest"] = "rest"
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     query: dict[str, str] = Field(default_factory=dict)
-    body: dict[str, Any] | list[Any] | None = Field(default=None, union_mode="left_to_right")
+    body: dict[str, Any] | list[Any] | str | None = Field(default=None, union_mode="left_to_right")
     form: dict[str, str] | None = None
     absent: tuple[Annotated[int, Field(ge=400, le=499)], ...] = ()
     redirects: int = Field(default=0, ge=0, le=3)
 
     @model_validator(mode="after")
     def _one_body(self) -> Rest:
+        if isinstance(self.body, str) and not re.fullmatch(r"\{\{[^{}]+\}\}", self.body):
+            raise ValueError("body: expected a mapping, a list, or one {{ expression }} that gives one of them")
         if self.body is not None and self.form is not None:
             raise ValueError("expected body or form, found both")
         if self.redirects and not self.reads:

@@ -137,8 +137,8 @@ class Sample(Part):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Sample:
-        if bool(self.expect) == bool(self.fails):
-            raise ValueError("expected either attributes under expect, or a reason under fails")
+        if ("expect" in self.model_fields_set) == bool(self.fails):
+            raise ValueError("expected either attributes under expect (`{}` for a response without any), or a reason under fails")
         return self
 
 
@@ -172,6 +172,11 @@ class Run(Part):
     sensitivity: Literal["open", "personal", "secret"] = "personal"
     sensitive: tuple[Name, ...] = ()
     concurrency: int = Field(default=20, ge=1, le=200)
+
+    @property
+    def idempotency(self) -> str:
+        """`once` by its older name."""
+        return self.once
 
     @model_validator(mode="after")
     def _find_is_whole(self) -> Run:

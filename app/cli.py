@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.action_cli import action
 from app.settings import DEMO
 from app.show_call import show_call
 from app.up import Installation, UpError, demo_lines, fetch
@@ -39,6 +40,7 @@ asterisk = typer.Typer(no_args_is_help=True, help="An Asterisk of your own.")
 app.add_typer(show, name="show")
 show.command("call")(show_call)
 app.add_typer(asterisk, name="asterisk")
+app.add_typer(action, name="action")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()
 

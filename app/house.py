@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from app.actions.sensitive import Sensitive
 from app.api.backend import Refused, StorageBusy
 from app.core import commands, facts
 from app.core.acd import IllegalMove, UnknownAgent
@@ -29,8 +30,9 @@ Health = Callable[[], Mapping[str, Any]]
 class House:
     """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks."""
 
-    def __init__(self, engine: Engine, parts: Mapping[str, Health]) -> None:
+    def __init__(self, engine: Engine, parts: Mapping[str, Health], sensitive: Sensitive | None = None) -> None:
         self._engine = engine
+        self._sensitive = sensitive or Sensitive({})
         self._parts = dict(parts)
         self._readers: dict[asyncio.Queue[dict[str, Any] | None], str | None] = {}
         self.closing = ""
@@ -58,6 +60,14 @@ class House:
         return None if found is None else self._call(found)
 
     def _call(self, call: Call) -> dict[str, Any]:
+        return self._shown(call, self._row(call))
+
+    def _shown(self, call: Call, thing: dict[str, Any]) -> dict[str, Any]:
+        """The same without what the actions of this call's flow call sensitive."""
+        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program.steps.values(), call.vars)
+        return shown
+
+    def _row(self, call: Call) -> dict[str, Any]:
         place = call.place
         return {
             "id": call.id,
@@ -101,7 +111,7 @@ class House:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:
             return [] if call in self._engine.center.calls else None
-        return [_entry(record) for _, record in records]
+        return [_digits_hidden(entry) for entry in self._sensitive.timeline([_entry(record) for _, record in records])]
 
     # ---- agents and queues ---------------------------------------------------------------------------------------------
 
@@ -143,7 +153,7 @@ class House:
     def _card(self, call: Call) -> dict[str, Any]:
         card = self._engine.center.card(call)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
-        return {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)}
+        return self._shown(call, {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)})
 
     def queues(self) -> list[dict[str, Any]]:
         center, now = self._engine.center, self._engine.clock.now()
@@ -220,7 +230,9 @@ class House:
         for at, _, out in happened:
             for thing in out:
                 if isinstance(thing, facts.Fact):
-                    self._tell(None, {"at": at, **asdict(thing), "type": type(thing).__name__})
+                    call = self._engine.center.calls.get(thing.call) if self._sensitive else None
+                    told = asdict(thing) if call is None else self._shown(call, asdict(thing))
+                    self._tell(None, {"at": at, **told, "type": type(thing).__name__})
         for agent in agents:
             state = self._agent(self._engine.center.acd.state(agent))
             hand = state["hand"]
@@ -263,14 +275,18 @@ def _ended(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entry(record: list[Any]) -> dict[str, Any]:
-    """One record of the journal as a line of a timeline, digits masked."""
+    """One record of the journal as a line of a timeline."""
     kind, name, values, at = record
-    shown = dict(values)
-    if name == DigitPressed.__name__:
-        shown["digit"] = "•"
-    elif name == commands.StartAction.__name__:
-        shown["params"] = {key: masked(str(value)) for key, value in shown.get("params", {}).items()}
-    return {**shown, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}
+    return {**values, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}
+
+
+def _digits_hidden(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of a timeline without the digits that were pressed or asked for."""
+    if entry["type"] == DigitPressed.__name__:
+        entry["digit"] = "•"
+    elif entry["type"] == commands.StartAction.__name__:
+        entry["params"] = {key: masked(str(value)) for key, value in entry.get("params", {}).items()}
+    return entry
 
 
 def masked(text: str) -> str:

@@ -25,6 +25,7 @@ import uvloop
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.actions.runner import Actions
+from app.actions.sensitive import Sensitive
 from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
@@ -119,7 +120,7 @@ class Application:
         await self._warm(speech)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         ami = self._ami(engine)
-        house = House(engine, self._health(pbx, ami, actions))
+        house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions))
         engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))

@@ -173,6 +173,11 @@ class Run(Part):
     sensitive: tuple[Name, ...] = ()
     concurrency: int = Field(default=20, ge=1, le=200)
 
+    @property
+    def idempotency(self) -> str:
+        """`once` by its older name."""
+        return self.once
+
     @model_validator(mode="after")
     def _find_is_whole(self) -> Run:
         if (self.once == "find") != (self.find is not None):

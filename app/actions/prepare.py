@@ -58,7 +58,7 @@ class Prepared:
         self._names = frozenset(definition.parameters)
         self._decode = answers.reader(definition.request)
         loose = isinstance(definition.request, Soap | Sql | Csv)
-        self._attributes = tuple(output.attribute(name, loose) for name, output in definition.response.items() if output.path)
+        self.attributes = tuple(output.attribute(name, loose) for name, output in definition.response.items() if output.path)
         fixed = {"base_url": access.base_url, "settings": self._settings}
         self._derived = tuple((name, _derived(output, fixed)) for name, output in definition.response.items() if output.template)
         self._has_answer = bool(definition.response) or isinstance(definition.request, GraphQL | Soap)
@@ -106,16 +106,16 @@ class Prepared:
         """The response attributes in an answer; raises `Failed`."""
         try:
             if answer.status == 204 or answer.status in self._absent:
-                return self.attributes(None)
+                return self.read(None)
             body = _success(answer)
-            return self.attributes(self._decode(body) if self._has_answer else None)
+            return self.read(self._decode(body) if self._has_answer else None)
         except extract.Malformed as error:
             raise Failed("malformed", str(error)) from error
 
-    def attributes(self, document: Json) -> dict[str, Json]:
+    def read(self, document: Json) -> dict[str, Json]:
         """The response attributes in a document; raises `Failed`."""
         try:
-            found = extract.read(document, self._attributes)
+            found = extract.read(document, self.attributes)
             for name, make in self._derived:
                 found[name] = make(found)
         except TooBig as error:

@@ -209,7 +209,7 @@ class Actions:
         try:
             if prepared.table is not None:
                 left = until - asyncio.get_running_loop().time()
-                return prepared.attributes(await prepared.table.find(prepared.values(params, command.request, command.call), left))
+                return prepared.read(await prepared.table.find(prepared.values(params, command.request, command.call), left))
             answer = await self._send(line, prepared.request(params, command.request, command.call))
             return prepared.outcome(answer)
         except BadValue as error:

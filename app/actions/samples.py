@@ -139,7 +139,7 @@ def _check(prepared: Prepared, sample: Sample) -> list[str]:
     definition = prepared.definition
     title = next(title for title, other in definition.samples.items() if other is sample)
     try:
-        line, body = _asked(prepared, sample_parameters(definition, title))
+        line, body = request_of(prepared, sample_parameters(definition, title))
     except BadValue as error:
         return [f"the parameters do not make a request: {error}"]
     problems = []
@@ -150,7 +150,7 @@ def _check(prepared: Prepared, sample: Sample) -> list[str]:
     return problems + _check_reply(prepared, sample, sample_outputs(definition, title))
 
 
-def _asked(prepared: Prepared, params: Mapping[str, Any]) -> tuple[str, bytes]:
+def request_of(prepared: Prepared, params: Mapping[str, Any]) -> tuple[str, bytes]:
     """Line and body of the request, as samples spell them."""
     if prepared.table is not None:
         return prepared.table.line(prepared.values(params)), b""

@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {"main", "cli", "up", "house", "decide", "settings", "show_call", "__init__"}
+TOP |= {"action_cli"}
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}
 NO_WAY_OUT = {
     "asyncio",

@@ -19,6 +19,7 @@ from app.actions.filters import NotFit, forms, guid, national, odata, soql, term
 from app.actions.guard import Origin
 from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
+from app.actions.values import from_text
 from app.core.commands import StartAction
 from app.core.events import ActionFailed, ActionSucceeded
 from tests.contract.doors import Posted
@@ -297,7 +298,7 @@ def test_fields_of_one_s_own_have_a_value_where_the_record_has_none(tmp_path):
     needed = {"site": "https://acme.example", "reference_field": "Number__c"}
     definitions = project(tmp_path, json.dumps({"preset": "salesforce", "settings": needed, "fields": fields}))
     response = definitions["salesforce.read"].response
-    assert [response[name].attribute(name).default for name in fields] == ["", False, 0.0, 0, {}, []]
+    assert [from_text(response[name].default or "", response[name].type) for name in fields] == ["", False, 0.0, 0, {}, []]
     assert check_samples(definitions) == []
 
 

@@ -4,12 +4,12 @@
     settings:        what differs between installations and is no secret, used as {{ settings.name }} (optional)
     methods:
       contact_by_phone:
-        request:     how it is asked: kind, method, url, query, headers, body
+        request:     how it is asked: kind (rest, graphql, soap, sql, csv) and what that kind needs: see app/actions/dialects.py
         parameters:  what it needs, each with its type
         response:    what comes out, each attribute a JMESPath with its type
-        auth:        the scheme, and the name of the credentials; never a secret
+        auth:        the scheme, and the name of the credentials, never a secret: see app/actions/schemes.py
         samples:     requests with the responses they had, and the attributes expected of them
-        run:         budget, retries, idempotency, sensitivity, how many at once (optional)
+        run:         budget, retries, what makes a repeat harmless, what is sensitive, how many at once (optional): see `Run`
 
 An address is either a literal `https://host/...` or begins with `{{ base_url }}`, which comes with the credentials, so that
 no value of a call can choose the host. Every mistake found in every file is reported in one `ActionFileError`, each with file and line.

@@ -23,8 +23,8 @@ _TEXTS: Final = {
 }
 
 
-def read_operation(file: Path, operation: str, connector: str, method: str) -> tuple[Draft, tuple[int, str] | None]:
-    """The draft of an operation, and status and body of its answer where the document tells; raises `BadSource`."""
+def read_operation(file: Path, operation: str, connector: str, method: str) -> tuple[Draft, tuple[int, str, set[str]] | None]:
+    """The draft of an operation; status, body and what is always there of its answer where the document tells. Raises `BadSource`."""
     document = _read(file)
     book = _Book(document)
     path, verb, found, shared = book.operation(operation)
@@ -105,7 +105,7 @@ class _Book:
         """A value that a schema describes."""
         schema = self.whole(schema)
         for key in ("example", "default", "const"):
-            if key in schema:
+            if schema.get(key) is not None:
                 return schema[key]
         for key in ("examples", "enum"):
             if isinstance(schema.get(key), list) and schema[key]:
@@ -123,6 +123,22 @@ class _Book:
         if kind == "array":
             return [] if depth >= _DEEPEST else [self.made(schema.get("items", {}), depth + 1)]
         return {"integer": 1, "number": 1.5, "boolean": True}.get(str(kind), _TEXTS.get(str(schema.get("format")), "sample"))
+
+    def certain(self, schema: Any) -> set[str]:
+        """The members of an answer that are always there and never null."""
+        schema = self.whole(schema)
+        properties = {name: self.whole(part) for name, part in schema.get("properties", {}).items()}
+        nullable = {name for name, part in properties.items() if _may_be_null(part) or part.get("nullable")}
+        inherited = [self.certain(part) for part in schema.get("allOf", [])]
+        return (set(schema.get("required", [])) & set(properties) - nullable).union(*inherited)
+
+
+def _may_be_null(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type")
+    choices = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+    return (
+        kind == "null" or (isinstance(kind, list) and "null" in kind) or any(_may_be_null(one) for one in choices if isinstance(one, dict))
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -159,12 +175,14 @@ def _content(part: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((media for kind, media in contents.items() if "json" in kind), None)
 
 
-def _answer(book: _Book, operation: Mapping[str, Any]) -> tuple[int, str] | None:
+def _answer(book: _Book, operation: Mapping[str, Any]) -> tuple[int, str, set[str]] | None:
     for code, part in sorted((str(code), part) for code, part in (operation.get("responses") or {}).items()):
         if code.startswith("2"):
-            example = book.example(_content(book.whole(part)))
+            content = _content(book.whole(part))
+            example = book.example(content)
             status = int(code) if code.isdecimal() else 200
-            return status, "" if example is None else orjson.dumps(example, default=str).decode()
+            body = "" if example is None else orjson.dumps(example, default=str).decode()
+            return status, body, book.certain((content or {}).get("schema"))
     return None
 
 

@@ -168,7 +168,8 @@ class Actions:
         """Ask, and ask again where that may help; `until` in the loop's time."""
         repeats, again = line.prepared.definition.run.retry, 0
         while True:
-            await self._turn(line, until)
+            if line.closed_until:
+                await self._turn(line, until)
             try:
                 found = await self._find(line, command, until) if line.finder is not None else None
                 return found if found is not None else await self._ask(line, command.params, command, until)

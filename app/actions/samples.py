@@ -173,6 +173,8 @@ def _check_reply(prepared: Prepared, sample: Sample, expected: dict[str, Any]) -
 def _canonical(body: bytes | None) -> bytes:
     """A body as it is compared: JSON and XML without regard to blanks between their parts."""
     text = (body or b"").strip()
+    if not text:
+        return b""
     try:
         return orjson.dumps(orjson.loads(text))
     except orjson.JSONDecodeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -46,8 +46,11 @@ def from_curl(line: str, connector: str, method: str = "") -> Draft:
     return read_line(line, connector, method)
 
 
-def add_answer(draft: Draft, status: int, body: str) -> Draft:
-    """The draft with response attributes and a sample from an answer; raises `BadSource` for one that is no success, or no JSON."""
+def add_answer(draft: Draft, status: int, body: str, certain: Container[str] | None = None) -> Draft:
+    """The draft with response attributes and a sample from an answer; raises `BadSource` for one that is no success, or no JSON.
+
+    Members named in `certain` (all that are not null, where it is not given) have to be there in every answer.
+    """
     if not 200 <= status < 300:
         raise BadSource(f"the system answered HTTP {status}, of which no response attributes can be made")
     if len(body) > MAX_SAMPLE:
@@ -56,7 +59,7 @@ def add_answer(draft: Draft, status: int, body: str) -> Draft:
     response: dict[str, dict[str, str]] = {}
     for path, value in _leaves(document, "", 0):
         if len(response) < MAX_ATTRIBUTES:
-            response[free(path, response)] = _attribute(path, value)
+            response[free(path, response)] = _attribute(path, value, certain)
     return replace(draft, answered=True, status=status, body=body if document is not None else "", response=response)
 
 
@@ -142,13 +145,13 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _attribute(path: str, value: Any) -> dict[str, str]:
-    """A path with its type; what may well be missing has a default."""
+def _attribute(path: str, value: Any, certain: Container[str] | None) -> dict[str, str]:
+    """A path with its type; what may well be missing has a default, as has everything inside of something else."""
     if path.startswith("length("):
         inner = path[7:-1]
         return {"path": path if inner == "@" else f"length({inner} || `[]`)", "type": "integer"}
     kind = kind_of(value)
-    if value is not None and "[0]" not in path:
+    if value is not None and re.fullmatch(r"\w+", path) and (certain is None or path in certain):
         return {"path": path, "type": kind}
     defaults = {"string": "", "boolean": "false", "number": "0", "integer": "0", "object": "{}"}
     return {"path": path, "type": kind, "default": defaults.get(kind, "[]")}

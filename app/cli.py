@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.action_cli import action
 from app.flow_cli import flow, show_proven
 from app.publish_cli import register as register_publishing
 from app.replay_cli import replay
@@ -45,6 +46,7 @@ register_publishing(flow)
 app.command("replay")(replay)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
+app.add_typer(action, name="action")
 out = Console(highlight=False)
 _BEGAN = time.monotonic()
 

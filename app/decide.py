@@ -43,7 +43,6 @@ from app.pbx.agi import BUDGET
 
 log = structlog.get_logger()
 
-SAFE = ("GET", "HEAD")
 MAX_MOVES = 500
 RESERVE = 0.4
 """Seconds of the budget that no lookup gets: the answer has to reach the PBX in time."""
@@ -88,7 +87,7 @@ class Decider:
 
     def _writes(self, action: str) -> bool:
         """Whether an action may change something."""
-        return self._definitions[action].request.method not in SAFE
+        return not self._definitions[action].reads
 
     async def _ask(self, order: do.StartAction, until: float) -> ev.Event:
         """What comes of a lookup, in the time that is left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from app.core import events, facts
@@ -50,6 +50,8 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: set[asyncio.Event] = set()
+        self.veil: Callable[[dict[str, Any]], dict[str, Any]] = lambda message: message
+        """Takes out of a message what may not be told."""
 
     def poke(self) -> None:
         """Something was committed."""
@@ -64,14 +66,14 @@ class Feed:
         """The next messages after a place, and where each stands; rows of which nothing is told move the place on as one without fields."""
         found: list[tuple[Place, dict[str, Any]]] = []
         for seq, call, records in await self._store.journal_after(place.seq - 1, AT_ONCE):
-            told = [each for each in _messages(seq, call, records) if each[0] > place]
+            told = [(at, self.veil(message)) for at, message in _messages(seq, call, records) if at > place]
             found += told or ([(Place(seq, END_OF_ROW), {})] if seq > place.seq else [])
         return found
 
     async def one(self, place: Place) -> dict[str, Any] | None:
         """The message at exactly this place; None when its call was forgotten or the journal does not have it any more."""
         for seq, call, records in await self._store.journal_after(place.seq - 1, 1):
-            return next((message for at, message in _messages(seq, call, records) if at == place), None)
+            return next((self.veil(message) for at, message in _messages(seq, call, records) if at == place), None)
         return None
 
     async def follow(self, place: Place) -> AsyncIterator[tuple[Place, dict[str, Any]]]:

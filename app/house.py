@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from app.actions.sensitive import Sensitive
 from app.api.backend import Flows, Refused, StorageBusy
 from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
@@ -35,9 +36,18 @@ class House:
 
     flows: Flows
 
-    def __init__(self, engine: Engine, parts: Mapping[str, Health], feed: Feed | None = None, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        parts: Mapping[str, Health],
+        sensitive: Sensitive | None = None,
+        feed: Feed | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
         self._engine = engine
+        self._sensitive = sensitive or Sensitive({})
         self._feed = feed or Feed(engine.store)
+        self._feed.veil = self._veiled
         self._hooks = hooks
         self._parts = dict(parts)
         self._readers: dict[asyncio.Queue[dict[str, Any] | None], str | None] = {}
@@ -69,6 +79,19 @@ class House:
         return None if found is None else self._call(found)
 
     def _call(self, call: Call) -> dict[str, Any]:
+        return self._shown(call, self._row(call))
+
+    def _shown(self, call: Call, thing: dict[str, Any]) -> dict[str, Any]:
+        """The same without what the actions of this call's flow call sensitive."""
+        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program.steps.values(), call.vars)
+        return shown
+
+    def _veiled(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message about a live call without what is sensitive."""
+        call = self._engine.center.calls.get(message["call"]) if self._sensitive else None
+        return message if call is None else self._shown(call, message)
+
+    def _row(self, call: Call) -> dict[str, Any]:
         place = call.place
         return {
             "id": call.id,
@@ -105,7 +128,7 @@ class House:
         for name, value in sorted(found.vars.items()):
             space, _, key = name.partition(".")
             spaces.setdefault(space, {})[key] = value
-        return {"call": found.id, "version": found.written, "step": found.step, "variables": spaces}
+        return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
         rows = await self._engine.store.ended_calls(limit, before)
@@ -122,7 +145,7 @@ class House:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:
             return [] if call in self._engine.center.calls else None
-        return [_entry(record) for _, record in records]
+        return [_digits_hidden(entry) for entry in self._sensitive.timeline([_entry(record) for _, record in records])]
 
     # ---- agents and queues ---------------------------------------------------------------------------------------------
 
@@ -164,7 +187,7 @@ class House:
     def _card(self, call: Call) -> dict[str, Any]:
         card = self._engine.center.card(call)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
-        return {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)}
+        return self._shown(call, {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)})
 
     def queues(self) -> list[dict[str, Any]]:
         center, now = self._engine.center, self._engine.clock.now()
@@ -297,14 +320,18 @@ def _ended(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entry(record: list[Any]) -> dict[str, Any]:
-    """One record of the journal as a line of a timeline, digits masked."""
+    """One record of the journal as a line of a timeline."""
     kind, name, values, at = record
-    shown = dict(values)
-    if name == DigitPressed.__name__:
-        shown["digit"] = "•"
-    elif name == commands.StartAction.__name__:
-        shown["params"] = {key: masked(str(value)) for key, value in shown.get("params", {}).items()}
-    return {**shown, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}
+    return {**values, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}
+
+
+def _digits_hidden(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of a timeline without the digits that were pressed or asked for."""
+    if entry["type"] == DigitPressed.__name__:
+        entry["digit"] = "•"
+    elif entry["type"] == commands.StartAction.__name__:
+        entry["params"] = {key: masked(str(value)) for key, value in entry.get("params", {}).items()}
+    return entry
 
 
 def masked(text: str) -> str:

@@ -25,6 +25,7 @@ import uvloop
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.actions.runner import Actions
+from app.actions.sensitive import Sensitive
 from app.actions.webhooks import Poster
 from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
@@ -127,7 +128,7 @@ class Application:
         feed, poster = Feed(store), Poster(settings.origins)
         stack.push_async_callback(poster.close)
         hooks = Hooks(settings.webhooks, feed, store, poster)
-        house = House(engine, self._health(pbx, ami, actions), feed, hooks)
+        house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions), feed, hooks)
         house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
         engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import urllib.error
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ Note = Annotated[str, typer.Option(help="why, for whoever looks at the versions 
 HERE = Path("build/up")
 PATIENCE = 120.0
 """Seconds that publishing may take: every new prompt is spoken first."""
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def register(flow: typer.Typer) -> None:

@@ -1,13 +1,16 @@
 """Doors for tests: the service can be told to misbehave. Only with `--faults`, only on loopback, never in production.
 
 `POST /faults {"mode": "slow", "seconds": 3}` delays every answer under /api/v1, `down` drops the connection without an answer,
-`html` answers 200 with a page, `truncated` cuts the JSON in the middle, `big` sends 50 MB of valid JSON, `off` ends it.
+`html` answers 200 with a page, `truncated` cuts the JSON in the middle, `big` sends 50 MB of valid JSON, `limited` is a 429 with
+Retry-After for as long as `seconds` say, `expired` takes no token until `off` ends it.
 `GET /faults` tells the mode and how many requests have come in since it was set. The door itself asks for no token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
@@ -25,9 +28,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Fault(Body):
-    """What goes wrong; `seconds` is for `slow`."""
+    """What goes wrong; `seconds` is for `slow` and `limited`."""
 
-    mode: Literal["slow", "down", "html", "truncated", "big", "off"]
+    mode: Literal["slow", "down", "html", "truncated", "big", "limited", "expired", "off"]
     seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 3.0
 
 
@@ -37,6 +40,7 @@ class Faults:
     def __init__(self) -> None:
         self._fault = Fault(mode="off")
         self._requests = 0
+        self._until = 0.0
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the door."""
@@ -51,6 +55,8 @@ class Faults:
             if not request.path.startswith(PREFIX):
                 return await handler(request)
             self._requests += 1
+            if self._fault.mode == "limited" and time.monotonic() >= self._until:
+                return await handler(request)
             return await _ways[self._fault.mode](request, handler, self._fault.seconds)
 
         return misbehave
@@ -64,6 +70,7 @@ class Faults:
         except Problem as problem:
             return problem.response()
         self._requests = 0
+        self._until = time.monotonic() + self._fault.seconds
         return await self._show(request)
 
 
@@ -103,6 +110,14 @@ async def _big(request: web.Request, _handler: Handler, _seconds: float) -> web.
     return response
 
 
+async def _limited(_request: web.Request, _handler: Handler, seconds: float) -> web.StreamResponse:
+    return web.Response(status=429, headers={"Retry-After": str(math.ceil(seconds))})
+
+
+async def _expired(_request: web.Request, _handler: Handler, _seconds: float) -> web.StreamResponse:
+    return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
 _ways: dict[str, Callable[[web.Request, Handler, float], Awaitable[web.StreamResponse]]] = {
     "off": _off,
     "slow": _slow,
@@ -110,4 +125,6 @@ _ways: dict[str, Callable[[web.Request, Handler, float], Awaitable[web.StreamRes
     "html": _html,
     "truncated": _truncated,
     "big": _big,
+    "limited": _limited,
+    "expired": _expired,
 }

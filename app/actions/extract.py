@@ -15,7 +15,7 @@ from jmespath.exceptions import JMESPathError
 
 from app.core.events import Json
 
-from .values import TooBig, WrongType, convert
+from .values import TooBig, WrongType, convert, loosely
 
 MAX_BODY: Final = 256 * 1024
 MAX_DEPTH: Final = 32
@@ -33,9 +33,9 @@ class Attribute:
 
     __slots__ = ("default", "find", "kind", "name")
 
-    def __init__(self, name: str, path: str, kind: str, default: Json = _REQUIRED) -> None:
+    def __init__(self, name: str, path: str, kind: str, default: Json = _REQUIRED, loose: bool = False) -> None:
         self.name, self.kind, self.default = name, kind, default
-        self.find = compile_path(path)
+        self.find = _loose(compile_path(path), kind) if loose else compile_path(path)
 
     def read(self, document: Json) -> Json:
         """The typed value in this document; raises `Malformed` or `TooBig`."""
@@ -72,8 +72,16 @@ def parse(body: bytes) -> Json:
 
 def extract(body: bytes, attributes: tuple[Attribute, ...]) -> dict[str, Json]:
     """All attributes of a response; raises `Malformed` or `TooBig`."""
-    document = parse(body) if attributes else None
+    return read(parse(body), attributes) if attributes else {}
+
+
+def read(document: Json, attributes: tuple[Attribute, ...]) -> dict[str, Json]:
+    """All attributes in a document; raises `Malformed` or `TooBig`."""
     return {attribute.name: attribute.read(document) for attribute in attributes}
+
+
+def _loose(find: Find, kind: str) -> Find:
+    return lambda document: loosely(find(document), kind)
 
 
 def _plain_steps(tree: Mapping[str, Any]) -> tuple[str | int, ...] | None:

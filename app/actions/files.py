@@ -1,14 +1,15 @@
 """Action files: one file a connector, each method described in exactly five parts, and how it is run stands apart.
 
     connector: crm
+    settings:        what differs between installations and is no secret, used as {{ settings.name }} (optional)
     methods:
       contact_by_phone:
-        request:     how it is asked: kind, method, url, query, headers, body
+        request:     how it is asked: kind (rest, graphql, soap, sql, csv) and what that kind needs: see app/actions/dialects.py
         parameters:  what it needs, each with its type
         response:    what comes out, each attribute a JMESPath with its type
-        auth:        the scheme, and the name of the credentials; never a secret
+        auth:        the scheme, and the name of the credentials, never a secret: see app/actions/schemes.py
         samples:     requests with the responses they had, and the attributes expected of them
-        run:         budget, retries, idempotency, sensitivity, how many at once (optional)
+        run:         budget, retries, what makes a repeat harmless, what is sensitive, how many at once (optional): see `Run`
 
 An address is either a literal `https://host/...` or begins with `{{ base_url }}`, which comes with the credentials, so that
 no value of a call can choose the host. Every mistake found in every file is reported in one `ActionFileError`, each with file and line.
@@ -16,24 +17,25 @@ no value of a call can choose the host. Every mistake found in every file is rep
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 
 from app.yamlfile import Document, Place, YamlError, read_yaml
 
-from . import templates
+from . import preset, templates
+from .dialects import KINDS, Request, Sql, Web
 from .extract import Attribute, compile_path
+from .parts import BUILT_IN, Header, Name, Part, Setting, checked
+from .schemes import Auth
 from .values import TYPES, TooBig, WrongType, cel_type, from_text
 
 DEFAULT_BUDGET: Final = 2.5
 MAX_BUDGET: Final = 8.0
-BASE_URL: Final = re.compile(r"^\{\{\s*base_url\s*\}\}(?=/|$)")
-_HOST: Final = re.compile(r"^https?://[A-Za-z0-9.\-\[\]:]+(?=[/?]|$)")
-_SAFE_METHODS: Final = ("GET", "HEAD")
+_OURS: Final = ("name", "settings", "folder")
 
 
 class ActionFileError(ValueError):
@@ -52,47 +54,14 @@ def _type(name: str) -> str:
 
 def _path(path: str) -> str:
     try:
-        compile_path(path)
+        if path:
+            compile_path(path)
     except JMESPathError as error:
         raise ValueError("expected a JMESPath") from error
     return path
 
 
-def _names_attribute(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ValueError("expected a name of lower case letters, digits and _, beginning with a letter, of at most 40 characters")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_names_attribute)]
 TypeName = Annotated[str, AfterValidator(_type)]
-Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,60}$")]
-
-
-class Part(BaseModel):
-    """Nothing but the declared keys, and never changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Request(Part):
-    """How the method is asked. `kind` is the dialect; `body` a mapping or list whose leaves are templates, sent as JSON."""
-
-    kind: Literal["rest"] = "rest"
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    url: str
-    query: dict[str, str] = {}
-    headers: dict[Header, str] = {}
-    body: dict[str, Any] | list[Any] | None = Field(default=None, union_mode="left_to_right")
-
-    @model_validator(mode="after")
-    def _address_is_ours(self) -> Request:
-        base = BASE_URL.match(self.url) or _HOST.match(self.url)
-        if base is None:
-            raise ValueError("expected a url that begins with {{ base_url }} or with https:// and a literal host")
-        if "#" in self.url or "?" in self.url:
-            raise ValueError("expected a url without ? and #; what follows ? belongs under query")
-        return self
 
 
 class Parameter(Part):
@@ -117,35 +86,32 @@ class Parameter(Part):
 
 
 class Output(Part):
-    """One response attribute. Without a `default` (JSON, unless a string), a response that lacks it is malformed."""
+    """One response attribute: a `path` into the answer, or a `template` over the other attributes, settings and base_url.
 
-    path: Annotated[str, AfterValidator(_path)]
+    Without a `default` (JSON, unless a string), an answer that lacks the path is malformed. A template makes a string: an address
+    where it begins with one (`https://host/`, `{{ base_url }}/`, `{{ settings.x }}/`), its values encoded, any other a text. Where one of
+    its values is empty, it is the default.
+    """
+
+    path: Annotated[str, AfterValidator(_path)] = ""
+    template: str = ""
     type: TypeName
     default: str | None = None
 
     @model_validator(mode="after")
     def _default_fits(self) -> Output:
+        if bool(self.path) == bool(self.template):
+            raise ValueError("expected either a path or a template")
+        if self.template and self.type != "string":
+            raise ValueError("expected the type string, since a template is a text")
         _spelled(self.default, self.type)
         return self
 
-    def attribute(self, name: str) -> Attribute:
-        """What reads it from a response."""
+    def attribute(self, name: str, loose: bool) -> Attribute:
+        """What reads it from an answer; `loose` where the source has no types of its own."""
         if self.default is None:
-            return Attribute(name, self.path, self.type)
-        return Attribute(name, self.path, self.type, _spelled(self.default, self.type))
-
-
-class Auth(Part):
-    """How the request proves who asks. `credentials` names what the settings hold: secrets and `base_url`."""
-
-    scheme: Literal["none", "bearer", "basic"]
-    credentials: str = ""
-
-    @model_validator(mode="after")
-    def _scheme_has_credentials(self) -> Auth:
-        if self.scheme != "none" and not self.credentials:
-            raise ValueError(f"expected the name of the credentials that {self.scheme} needs")
-        return self
+            return Attribute(name, self.path, self.type, loose=loose)
+        return Attribute(name, self.path, self.type, _spelled(self.default, self.type), loose)
 
 
 class Reply(Part):
@@ -156,37 +122,72 @@ class Reply(Part):
 
 
 class Sample(Part):
-    """A request that was made (`GET /path?query`, and its body), and its outcome: attributes under `expect`, or `fails` with a reason."""
+    """A request that was made (`GET /path?query`, and its body), and its outcome: attributes under `expect`, or `fails` with a reason.
 
-    parameters: dict[str, str] = {}
+    A method of `sql` or `csv` has as request `sql {"parameter":"value"}` or `csv FILE {"column":"value"}`, and as response the rows,
+    a JSON list. The call's id and the request's are `call` and `request` in samples; every secret is `sample`.
+    """
+
+    parameters: dict[str, str] = Field(default_factory=dict)
     request: str
     body: str = ""
     response: Reply
-    expect: dict[str, str] = {}
-    fails: Literal["", "status", "malformed", "too_big"] = ""
+    expect: dict[str, str] = Field(default_factory=dict)
+    fails: Literal["", "status", "malformed", "too_big", "fault"] = ""
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Sample:
-        if bool(self.expect) == bool(self.fails):
-            raise ValueError("expected either attributes under expect, or a reason under fails")
+        if ("expect" in self.model_fields_set) == bool(self.fails):
+            raise ValueError("expected either attributes under expect (`{}` for a response without any), or a reason under fails")
         return self
 
 
+class Find(Part):
+    """Find before create: the `method` of the same connector that says whether it was done already, in its attribute `found`.
+
+    Its parameters are those of ours that have the same names, or as `parameters` (templates) say. Where it finds, its attributes are
+    the answer.
+    """
+
+    method: Name
+    parameters: dict[Name, str] = Field(default_factory=dict)
+    found: Name = "found"
+
+
 class Run(Part):
-    """How it is run: budget in seconds, repeats after a failure, what makes a repeat harmless, how many at once."""
+    """How it is run: budget in seconds, repeats after a failure, what makes a repeat harmless, what is sensitive, how many at once.
+
+    `once` says why asking twice does no harm: it only reads (`read`, for a POST that searches), the system knows the `key` that is sent
+    in the header `idempotency_header`, it is an `upsert`, or we `find` before we create. The key is a template; the `request_id` that it is
+    unless said otherwise is the call's id with a number that is new for each request of each step, and the same after a crash.
+    `sensitive` names parameters and response attributes that are shown nowhere.
+    """
 
     budget: float = Field(default=DEFAULT_BUDGET, gt=0, le=MAX_BUDGET)
     retry: int = Field(default=0, ge=0, le=2)
-    idempotency: Literal["none", "key", "upsert"] = "none"
+    once: Literal["none", "read", "key", "upsert", "find"] = Field(default="none", validation_alias=AliasChoices("once", "idempotency"))
+    key: str = "{{ request_id }}"
     idempotency_header: Header = "Idempotency-Key"
+    find: Find | None = None
     sensitivity: Literal["open", "personal", "secret"] = "personal"
     sensitive: tuple[Name, ...] = ()
-    """Response attributes that may not decide a routing, nor be spoken, sent or shown: they may only be parameters of actions."""
+    """Parameters and attributes that may not decide a routing, nor be spoken, sent or shown: they may only be parameters of actions."""
     concurrency: int = Field(default=20, ge=1, le=200)
+
+    @property
+    def idempotency(self) -> str:
+        """`once` by its older name."""
+        return self.once
+
+    @model_validator(mode="after")
+    def _find_is_whole(self) -> Run:
+        if (self.once == "find") != (self.find is not None):
+            raise ValueError("expected find: {method: ...} together with once: find")
+        return self
 
 
 class Method(Part):
-    """The five parts, and how it is run."""
+    """The five parts, and how it is run; the settings of its connector, and the project's folder."""
 
     request: Request
     parameters: dict[Name, Parameter]
@@ -194,27 +195,49 @@ class Method(Part):
     auth: Auth
     samples: Annotated[dict[str, Sample], Field(min_length=1)]
     run: Run = Run()
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    folder: Path = Path(".")
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return self.request.reads or self.run.once == "read"
+
+    @property
+    def names(self) -> set[str]:
+        """What templates of the request may use."""
+        return {*self.parameters, *BUILT_IN, *self.setting_names}
+
+    @property
+    def setting_names(self) -> set[str]:
+        """The declared settings, as templates write them."""
+        return {f"settings.{name}" for name in self.settings}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Method:
-        names = set(self.parameters)
-        request = self.request
-        base = BASE_URL.match(request.url) or _HOST.match(request.url)
-        _template("request.url", templates.address, request.url[base.end() :] if base else request.url, names)
-        for part in ("query", "headers"):
-            for key, source in getattr(request, part).items():
-                _template(f"request.{part}.{key}", templates.text, source, names)
-        if request.body is not None:
-            _template("request.body", templates.body, request.body, names)
-        if BASE_URL.match(request.url) and not self.auth.credentials:
+        names, request, run = self.names, self.request, self.run
+        request.check(names)
+        self.auth.check(self.setting_names)
+        if isinstance(request, Web) and request.based and not self.auth.credentials:
             raise ValueError(
                 "auth.credentials: expected a name, since the url begins with {{ base_url }}, which comes with the credentials"
             )
-        if self.run.retry and request.method not in _SAFE_METHODS and self.run.idempotency == "none":
-            raise ValueError(f"run.retry: expected run.idempotency key or upsert, since a repeated {request.method} may act twice")
-        for name in self.run.sensitive:
-            if name not in self.response:
-                raise ValueError(f"run.sensitive: no attribute {name!r} is declared under response")
+        if isinstance(request, Sql) and not self.auth.credentials:
+            raise ValueError("auth.credentials: expected a name, since the database comes with the credentials")
+        if not isinstance(request, Web) and self.auth.scheme != "none":
+            raise ValueError(f"auth.scheme: expected none, since {request.kind} is not asked over HTTP")
+        checked("run.key", templates.text, run.key, names)
+        for name, source in (run.find.parameters if run.find else {}).items():
+            checked(f"run.find.parameters.{name}", templates.body, source, names)
+        if run.retry and not self.reads and run.once == "none":
+            raise ValueError(f"run.retry: expected run.once key, upsert, find or read, since a repeated {request.method} may act twice")
+        unknown = sorted(set(run.sensitive) - set(self.parameters) - set(self.response))
+        if unknown:
+            raise ValueError(f"run.sensitive: there is no parameter or attribute {unknown[0]!r}")
+        plain = {name for name, output in self.response.items() if output.path}
+        for name, output in self.response.items():
+            if output.template:
+                checked(f"response.{name}.template", templates.text, output.template, {*plain, "base_url", *self.setting_names})
         for title, sample in self.samples.items():
             _sample_fits(title, sample, self)
         return self
@@ -246,11 +269,15 @@ class Connector(Part):
     format: Annotated[Literal["1"], BeforeValidator(_version)] = "1"
     connector: Name
     description: str = ""
+    settings: dict[Name, Setting] = Field(default_factory=dict)
     methods: dict[Name, dict[str, Any]] = Field(min_length=1)
 
 
 def load_actions(directory: Path) -> dict[str, ActionDef]:
-    """All methods of all `*.yaml` files of a directory, by full name; raises `ActionFileError` with every mistake."""
+    """All methods of all `*.yaml` files of a directory, by full name; raises `ActionFileError` with every mistake.
+
+    The folder around the directory is the project's, in which CSV files are found.
+    """
     problems: list[str] = []
     found: dict[str, ActionDef] = {}
     if not directory.is_dir():
@@ -268,7 +295,7 @@ def load_actions(directory: Path) -> dict[str, ActionDef]:
 def _load_file(path: Path, problems: list[str]) -> dict[str, ActionDef]:
     try:
         document = read_yaml(path)
-        connector = Connector.model_validate(document.content)
+        connector = Connector.model_validate(preset.expand(document.content))
     except YamlError as error:
         problems.append(f"{path}:{error.line}: {error}")
         return {}
@@ -282,16 +309,57 @@ def _load_file(path: Path, problems: list[str]) -> dict[str, ActionDef]:
     for method, parts in connector.methods.items():
         name = f"{connector.connector}.{method}"
         try:
-            found[name] = ActionDef.model_validate({**parts, "name": name})
+            foreign = [
+                f"{path}:{document.line(('methods', method, key))}: methods.{method}.{key}: no such key is known here"
+                for key in _OURS
+                if key in parts
+            ]
+            problems.extend(foreign)
+            found[name] = ActionDef.model_validate({**parts, "name": name, "settings": connector.settings, "folder": path.parent.parent})
         except ValidationError as error:
             problems.extend(_explain(path, document, ("methods", method), error))
+    for definition in found.values():
+        wrong, method = find_problem(definition, found), definition.name.partition(".")[2]
+        if wrong:
+            problems.append(f"{path}:{document.line(('methods', method, 'run', 'find'))}: methods.{method}.run.find: {wrong}")
     return found
+
+
+def finder_of(definition: ActionDef) -> str:
+    """The full name of the method that finds before this one creates, "" where there is none."""
+    find = definition.run.find
+    return f"{definition.name.partition('.')[0]}.{find.method}" if find else ""
+
+
+def find_problem(definition: ActionDef, known: Mapping[str, ActionDef]) -> str:
+    """Why the method that finds before this one creates cannot do so, "" when it can or when there is none."""
+    find = definition.run.find
+    if find is None:
+        return ""
+    finder = known.get(finder_of(definition))
+    if finder is None:
+        return f"there is no method {find.method!r} in this connector"
+    if not finder.reads or finder.run.find:
+        return f"{find.method} does not only read"
+    lacking = sorted(set(finder.inputs) - set(find.parameters) - set(definition.parameters))
+    unknown = sorted(set(find.parameters) - set(finder.parameters))
+    other = [name for name, kind in definition.outputs.items() if finder.outputs.get(name) != kind]
+    if lacking or unknown:
+        return f"{find.method} needs {lacking[0]!r}" if lacking else f"{find.method} has no parameter {unknown[0]!r}"
+    if other:
+        return f"{find.method} has no attribute {other[0]!r} of the same type"
+    if finder.outputs.get(find.found) not in ("bool", "int"):
+        return f"{find.method} has no boolean or integer attribute {find.found!r}"
+    return ""
 
 
 def _explain(path: Path, document: Document, around: Place, error: ValidationError) -> list[str]:
     lines = []
     for detail in error.errors(include_url=False):
-        place: Place = (*around, *detail["loc"])
+        place: Place = (
+            *around,
+            *(step for n, step in enumerate(detail["loc"]) if not (n and detail["loc"][n - 1] == "request" and step in KINDS)),
+        )
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "missing":
             message = "this part is missing"
@@ -309,13 +377,6 @@ def _spelled(text: str | None, kind: str) -> Any:
         return None if text is None else from_text(text, kind)
     except (WrongType, TooBig) as error:
         raise ValueError(str(error)) from error
-
-
-def _template(where: str, compiler: Any, source: Any, names: set[str]) -> None:
-    try:
-        compiler(source, names)
-    except templates.BadTemplate as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _sample_fits(title: str, sample: Sample, method: Method) -> None:

@@ -1,10 +1,11 @@
 """Carrying out `StartAction`: one request to another system under a budget, answered by exactly one event.
 
-Each action has a bulkhead (`run.concurrency`, beyond which it is refused as `busy`) and a circuit breaker of its own, so that
-one slow system costs only its own actions. All share one HTTP session that follows no redirect, keeps no cookie, trusts no
-proxy from the environment and connects only where the guard lets it. When the budget is spent the request is cut off, so
-that a late answer is never read: the core has moved on. A repeated command with a request id that is still under way is
-the same request. On `close` what is under way is dropped without an event; the next process asks again.
+Each action has a bulkhead (`run.concurrency`, beyond which it is refused as `busy`) and a circuit breaker of its own, so that one
+slow system costs only its own actions. What goes over HTTP shares one session (`app.actions.http`). When the budget is spent the
+request is cut off, so that a late answer is never read: the core has moved on. A system that says when to come back (429 or 503
+with Retry-After) is left alone until then by all calls; one whose budget lasts as long waits, any other fails at once. A repeated
+command with a request id that is still under way is the same request. On `close` what is under way is dropped without an event;
+the next process asks again.
 """
 
 from __future__ import annotations
@@ -12,48 +13,43 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import aiohttp
 import structlog
 
 from app.core.commands import Command, StartAction
 from app.core.events import ActionFailed, ActionSucceeded, Event
 
+from . import templates
 from .breaker import Breaker
 from .credentials import Credentials
-from .extract import MAX_BODY, Malformed, extract
-from .files import MAX_BUDGET, ActionDef
-from .guard import Forbidden, Guard, Origin
-from .prepare import HttpRequest, Prepared
+from .failures import Failed
+from .files import MAX_BUDGET, ActionDef, find_problem, finder_of
+from .guard import Guard, Origin
+from .http import Answer, Http, HttpRequest, redirected
+from .prepare import Prepared
 from .templates import BadValue
-from .values import TooBig
+from .tokens import Tokens
 
 log = structlog.get_logger()
 
-KEEP_ALIVE: Final = 15.0
 RETRY_PAUSE: Final = 0.05
-_PASSING: Final = frozenset({502, 503, 504})
-
-
-class Failed(Exception):
-    """The request failed; `reason` as in `ActionFailed`. `passing`: asking again may help; `system_at_fault`: the breaker counts it."""
-
-    def __init__(self, reason: str, detail: str = "", passing: bool = False, system_at_fault: bool = True) -> None:
-        super().__init__(detail)
-        self.reason, self.detail, self.passing, self.system_at_fault = reason, detail, passing, system_at_fault
+LONGEST_REST: Final = 60.0
+"""Seconds that a system is left alone at most, whatever it asks for."""
+_ELSEWHERE: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class _Line:
     """One action's way out: what it is, its breaker, and what became of its requests."""
 
-    __slots__ = ("barred", "breaker", "counts", "in_flight", "prepared")
+    __slots__ = ("barred", "breaker", "closed_until", "counts", "finder", "in_flight", "prepared", "tokens")
 
-    def __init__(self, prepared: Prepared, breaker: Breaker, barred: str) -> None:
-        self.prepared, self.breaker, self.barred = prepared, breaker, barred
+    def __init__(self, prepared: Prepared, breaker: Breaker, barred: str, tokens: Tokens | None) -> None:
+        self.prepared, self.breaker, self.barred, self.tokens = prepared, breaker, barred, tokens
+        self.finder: _Line | None = None
+        self.closed_until = 0.0
         self.in_flight = 0
         self.counts: Counter[str] = Counter()
 
@@ -71,12 +67,19 @@ class Actions:
     ) -> None:
         self._post, self._clock = post, clock
         self._guard = Guard(origins)
+        self._http = Http(self._guard)
+        self._tokens: dict[str, Tokens] = {}
         self._lines: dict[str, _Line] = {}
         for name, definition in definitions.items():
             prepared = Prepared(definition, credentials)
-            self._lines[name] = _Line(prepared, Breaker(clock), self._guard.admit(prepared.origin))
+            barred = next(filter(None, map(self._guard.admit, prepared.origins)), "")
+            self._lines[name] = _Line(prepared, Breaker(clock), barred, self._tokens_of(prepared))
+        for name, definition in definitions.items():
+            wrong = find_problem(definition, definitions)
+            if wrong:
+                raise ValueError(f"{name}: run.find: {wrong}")
+            self._lines[name].finder = self._lines.get(finder_of(definition))
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._session: aiohttp.ClientSession | None = None
 
     def handles(self, command: Command) -> bool:
         """Whether the command is one of ours."""
@@ -103,9 +106,9 @@ class Actions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await asyncio.gather(*(tokens.close() for tokens in self._tokens.values()))
+        await self._http.close()
+        await asyncio.gather(*(line.prepared.table.close() for line in self._lines.values() if line.prepared.table is not None))
         await self._guard.resolver.close()
 
     def health(self) -> dict[str, dict[str, Any]]:
@@ -114,6 +117,12 @@ class Actions:
             name: {"breaker": line.breaker.state, "in_flight": line.in_flight, "barred": line.barred, "counts": dict(line.counts)}
             for name, line in self._lines.items()
         }
+
+    def _tokens_of(self, prepared: Prepared) -> Tokens | None:
+        """The token that all actions share which ask for it in the same way."""
+        if prepared.grant is None:
+            return None
+        return self._tokens.setdefault(prepared.definition.auth.model_dump_json(), Tokens(prepared.grant, self._http, self._clock))
 
     def _refusal(self, line: _Line) -> Failed | None:
         if line.barred:
@@ -130,9 +139,10 @@ class Actions:
         outcome: Failed | dict[str, Any]
         try:
             async with asyncio.timeout(budget):
-                outcome = await self._attempts(line.prepared, command)
+                outcome = await self._attempts(line, command, asyncio.get_running_loop().time() + budget)
         except TimeoutError:
-            outcome = Failed("timeout", f"no answer within {budget:g} s")
+            missing = "token" if line.tokens is not None and line.tokens.asking else "answer"
+            outcome = Failed("timeout", f"no {missing} within {budget:g} s")
         except Failed as failure:
             outcome = failure
         except asyncio.CancelledError:
@@ -154,103 +164,84 @@ class Actions:
             line.counts["succeeded"] += 1
             self._post(ActionSucceeded(command.call, command.request, outcome, ms))
 
-    async def _attempts(self, prepared: Prepared, command: StartAction) -> dict[str, Any]:
+    async def _attempts(self, line: _Line, command: StartAction, until: float) -> dict[str, Any]:
+        """Ask, and ask again where that may help; `until` in the loop's time."""
+        repeats, again = line.prepared.definition.run.retry, 0
+        while True:
+            if line.closed_until:
+                await self._turn(line, until)
+            try:
+                found = await self._find(line, command, until) if line.finder is not None else None
+                return found if found is not None else await self._ask(line, command.params, command, until)
+            except Failed as failure:
+                if failure.wait is not None:
+                    line.closed_until = self._clock() + min(failure.wait, LONGEST_REST)
+                    if again < (repeats if failure.passing else max(repeats, 1)):
+                        again += 1
+                        continue
+                    raise
+                if not failure.passing or again >= repeats:
+                    raise
+                again += 1
+                await asyncio.sleep(RETRY_PAUSE)
+
+    async def _turn(self, line: _Line, until: float) -> None:
+        """Wait as long as the system asked to be left alone; raises `Failed` at once where the budget does not last as long."""
+        rest = line.closed_until - self._clock()
+        if rest <= 0:
+            return
+        if rest >= until - asyncio.get_running_loop().time():
+            raise Failed("status", f"HTTP 429: the system asks to be left alone for {rest:.1f} s", system_at_fault=False)
+        await asyncio.sleep(rest)
+
+    async def _find(self, line: _Line, command: StartAction, until: float) -> dict[str, Any] | None:
+        """What is there already of what this action would create."""
+        finder, find = line.finder, line.prepared.definition.run.find
+        assert finder is not None
+        assert find is not None
+        ours = line.prepared.values(command.params, command.request, command.call)
+        params = {name: ours[name] for name in finder.prepared.definition.parameters if name in command.params}
+        params |= {name: templates.body(source, set(ours))(ours) for name, source in find.parameters.items()}
+        found = await self._ask(finder, params, command, until)
+        return {name: found[name] for name in line.prepared.definition.response} if found[find.found] else None
+
+    async def _ask(self, line: _Line, params: Mapping[str, Any], command: StartAction, until: float) -> dict[str, Any]:
+        prepared = line.prepared
         try:
-            request = prepared.request(command.params, command.request)
+            if prepared.table is not None:
+                left = until - asyncio.get_running_loop().time()
+                return prepared.read(await prepared.table.find(prepared.values(params, command.request, command.call), left))
+            answer = await self._send(line, prepared.request(params, command.request, command.call))
+            return prepared.outcome(answer)
         except BadValue as error:
             raise Failed("bad_request", str(error), system_at_fault=False) from error
-        for repeats_left in range(prepared.definition.run.retry, -1, -1):
-            try:
-                return await self._ask(prepared, request)
-            except Failed as failure:
-                if not failure.passing or not repeats_left:
-                    raise
-                await asyncio.sleep(RETRY_PAUSE)
-        raise AssertionError("unreachable")
 
-    async def _ask(self, prepared: Prepared, request: HttpRequest) -> dict[str, Any]:
-        try:
-            async with self._http().request(
-                request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
-            ) as response:
-                if not 200 <= response.status < 300:
-                    response.close()
-                    passing = response.status in _PASSING
-                    at_fault = response.status >= 500 or response.status == 429 or response.status < 400
-                    raise Failed("status", f"HTTP {response.status}", passing, at_fault)
-                body = await _read(response)
-        except aiohttp.InvalidURL as error:
-            raise Failed("guard", "the host is written in a way that hides its address", system_at_fault=False) from error
-        except aiohttp.ClientConnectorDNSError as error:
-            if isinstance(error.os_error, Forbidden):
-                raise Failed("guard", str(error.os_error), system_at_fault=False) from error
-            raise Failed("refused", "the name of the host is not known", passing=True) from error
-        except aiohttp.ClientPayloadError as error:
-            raise Failed("malformed", "the body broke off") from error
-        except aiohttp.ClientResponseError as error:
-            raise Failed("malformed", "not HTTP") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Failed("refused", type(error).__name__, passing=True) from error
-        except TooBig as error:
-            raise Failed("too_big", str(error)) from error
-        except Malformed as error:
-            raise Failed("malformed", str(error)) from error
-        try:
-            return extract(body, prepared.attributes)
-        except TooBig as error:
-            raise Failed("too_big", str(error)) from error
-        except Malformed as error:
-            raise Failed("malformed", str(error)) from error
+    async def _send(self, line: _Line, request: HttpRequest) -> Answer:
+        """The answer, with a token where one is needed; a token that is refused is replaced once."""
+        if line.tokens is None:
+            return await self._follow(line, request)
+        token = await line.tokens.bearer()
+        request.headers["Authorization"] = f"Bearer {token}"
+        answer = await self._follow(line, request)
+        if answer.status != 401:
+            return answer
+        request.headers["Authorization"] = f"Bearer {await line.tokens.instead_of(token)}"
+        return await self._follow(line, request)
 
-    def _http(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=self._guard.resolver, limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, enable_cleanup_closed=False
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                trust_env=False,
-                headers={"User-Agent": "callwright"},
-            )
-        return self._session
+    async def _follow(self, line: _Line, request: HttpRequest) -> Answer:
+        """The answer, from another address where the action follows redirects; each is judged as the first one was."""
+        answer = await self._http.ask(request, line.prepared.errors_too)
+        for _ in range(line.prepared.redirects):
+            if answer.status not in _ELSEWHERE:
+                return answer
+            request = redirected(request, answer.headers.get("Location", ""), line.prepared.proof)
+            barred = self._guard.admit(request.url)
+            if barred:
+                raise Failed("guard", f"a redirect: {barred}", system_at_fault=False)
+            answer = await self._http.ask(request, line.prepared.errors_too)
+        return answer
 
     def _fail(self, line: _Line, command: StartAction, failure: Failed, ms: int) -> None:
         line.counts[failure.reason] += 1
         log.warning("action_failed", action=command.action, request=command.request, reason=failure.reason, detail=failure.detail, ms=ms)
         self._post(ActionFailed(command.call, command.request, failure.reason, failure.detail, ms))
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, at most `MAX_BODY` bytes both on the wire and unpacked; raises `TooBig` or `Malformed`."""
-    if (response.content_length or 0) > MAX_BODY:
-        response.close()
-        raise TooBig(f"the body has more than {MAX_BODY} bytes")
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            response.close()
-            raise TooBig(f"the body has more than {MAX_BODY} bytes")
-    body = b"".join(chunks)
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    return body if encoding == "identity" else _unpack(body, encoding)
-
-
-def _unpack(body: bytes, encoding: str) -> bytes:
-    """A body that was packed although we asked for it plain."""
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Malformed("the body is packed in a way that was not asked for")
-    unpacker = zlib.decompressobj(wbits=47)
-    try:
-        plain = unpacker.decompress(body, MAX_BODY + 1)
-    except zlib.error as error:
-        raise Malformed("the packed body is damaged") from error
-    if len(plain) > MAX_BODY:
-        raise TooBig(f"the unpacked body has more than {MAX_BODY} bytes")
-    if not unpacker.eof:
-        raise Malformed("the packed body breaks off")
-    return plain

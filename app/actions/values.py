@@ -20,6 +20,8 @@ MAX_TEXT = 4096
 MAX_STRUCTURE = 16_384
 
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?")
+_SPELLED = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class WrongType(ValueError):
@@ -44,6 +46,29 @@ def convert(value: Any, kind: str) -> Any:
         raise WrongType(f"{kind} expected, found {_found(value)}")
     item = _CONVERTERS[kind.removeprefix("list of ")]
     return [item(entry) for entry in _bounded(value)]
+
+
+def loosely(value: Any, kind: str) -> Any:
+    """The value of a source that has only texts (XML, CSV) or no booleans (databases), made what its type expects where it says so clearly.
+
+    What is not clear is left alone, for `convert` to refuse; an empty text is nothing to any type but `string`.
+    """
+    if kind.startswith("list of ") and value is not None:
+        item = kind.removeprefix("list of ")
+        return [loosely(entry, item) for entry in (value if isinstance(value, list) else [value])]
+    if isinstance(value, str) and kind != "string":
+        text = value.strip()
+        if not text:
+            return None
+        if kind == "boolean":
+            return _SPELLED.get(text.lower(), value)
+        if kind in ("number", "integer") and _NUMBER.fullmatch(text):
+            return float(text) if kind == "number" or "." in text else int(text)
+    if kind == "boolean" and not isinstance(value, bool) and value in (0, 1):
+        return bool(value)
+    if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
 
 
 def from_text(text: str, kind: str) -> Any:

@@ -160,7 +160,7 @@ class ActionSucceeded(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class ActionFailed(CallEvent):
-    """An action failed. `reason` is one of: timeout, refused, status, malformed, too_big, breaker_open, busy, guard, bad_request."""
+    """An action failed. `reason`: timeout, refused, status, fault, auth, malformed, too_big, breaker_open, busy, guard, bad_request."""
 
     request: str
     reason: str

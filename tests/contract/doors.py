@@ -46,21 +46,22 @@ class Posted:
 class Doors:
     """`async with Doors() as doors`; `doors.open(name, door)` decides what happens behind `/name`; `doors.asked` is what came."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._tls, self._host, self.port = tls, host, port
         self._doors: dict[str, Door] = {}
         self._release = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.asked: list[str] = []
         self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.left = asyncio.Event()
         self.origin = ""
 
     async def __aenter__(self) -> Doors:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        port = self._server.sockets[0].getsockname()[1]
-        self.origin = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.origin = f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -86,6 +87,7 @@ class Doors:
         finally:
             release.cancel()
             gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
         writer.write(reply(GOOD))
 
     async def drip(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,7 +128,7 @@ class Doors:
                 self.asked.append(line)
                 self.heads.append(head)
                 length = next((int(row[15:]) for row in head.decode().split("\r\n") if row.lower().startswith("content-length:")), 0)
-                await reader.readexactly(length)
+                self.bodies.append(await reader.readexactly(length))
                 name = line.split(" ", 1)[1].strip("/").split("?")[0].split("/")[0]
                 await self._doors[name](self, reader, writer)
                 await writer.drain()

@@ -652,6 +652,14 @@ async def test_fault_doors_bend_the_api_alone_and_close_again(http: aiohttp.Clie
         assert size > 50_000_000
         async with http.get("/faults") as answer:
             assert (await answer.json()) == {"mode": "big", "seconds": 3.0, "requests": 1}
+        await fault(http, "limited", seconds=60)
+        async with http.get("/api/v1/contacts") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
+        await fault(http, "limited", seconds=0)
+        assert (await get(http, "contacts", phone=ANNA))["count"] == 1
+        await fault(http, "expired")
+        async with http.get("/api/v1/contacts") as answer:
+            assert answer.status == 401
         await problem(http, "POST", "/faults", 422, "invalid", json={"mode": "explode"})
     finally:
         await fault(http, "off")

@@ -92,13 +92,17 @@ def test_each_of_the_five_parts_is_required(load, part):
         ("path: status", "path: 'status['", "10: methods.order.response.status.path: expected a JMESPath, found 'status['"),
         ('default: "0"', 'default: "none"', "11: methods.order.response.total: number expected, written as JSON, found 'none'"),
         ("method: GET", "method: FETCH", "5: methods.order.request.method: Input should be 'GET', 'HEAD'"),
-        ("{{ number }}", "{{ nummer }}", "3: methods.order: request.url: 'nummer' is not a declared parameter; there are: number"),
+        (
+            "{{ number }}",
+            "{{ nummer }}",
+            "3: methods.order: request.url: 'nummer' is not a declared parameter; there are: call_id, number,",
+        ),
         ("{{ number }}", "{{ number", "3: methods.order: request.url: not a template"),
         ("{{ number }}", "{% for n in number %}{{ n }}{% endfor %}", "3: methods.order: request.url: only {{ expressions }} may stand"),
-        ("{{ base_url }}/orders", "https://{{ number }}", "4: methods.order.request: expected a url that begins with {{ base_url }}"),
-        ("/orders/", "/orders?x=", "4: methods.order.request: expected a url without ? and #"),
+        ("{{ base_url }}/orders", "https://{{ number }}", "6: methods.order.request.url: expected a url that begins with {{ base_url }}"),
+        ("/orders/", "/orders?x=", "6: methods.order.request.url: expected a url without ? and #"),
         (", credentials: shop", "", "12: methods.order.auth: expected the name of the credentials that bearer needs"),
-        ("scheme: bearer", "scheme: magic", "12: methods.order.auth.scheme: Input should be 'none', 'bearer' or 'basic', found 'magic'"),
+        ("scheme: bearer", "scheme: magic", "12: methods.order.auth.scheme: Input should be 'none', 'basic', 'bearer', 'api_key', 'oauth2"),
         ('{number: "0301"}', "{}", "3: methods.order: samples.shipped.parameters: number is required"),
         ('{number: "0301"}', '{nr: "0301"}', "3: methods.order: samples.shipped.parameters.nr: no such parameter is declared"),
         ('total: "5"', 'sum: "5"', "3: methods.order: samples.shipped.expect.sum: no such attribute is declared"),
@@ -133,9 +137,9 @@ def test_one_method_in_two_files_is_a_mistake(load):
 
 def test_a_post_that_may_act_twice_cannot_be_repeated(load):
     post = FILE.replace("method: GET", "method: POST").replace("GET /orders", "POST /orders").replace("budget: 1.5", "retry: 1")
-    with pytest.raises(ActionFileError, match=r"shop.yaml:3: methods.order: run.retry: expected run.idempotency key or upsert"):
+    with pytest.raises(ActionFileError, match=r"shop.yaml:3: methods.order: run.retry: expected run.once key, upsert, find"):
         load(post)
-    assert load(post.replace("retry: 1", "retry: 1, idempotency: upsert"))["shop.order"].run.retry == 1
+    assert load(post.replace("retry: 1", "retry: 1, once: upsert"))["shop.order"].run.retry == 1
 
 
 def test_a_sample_that_does_not_hold_is_told(load):

@@ -268,6 +268,8 @@ def _entry(record: list[Any]) -> dict[str, Any]:
     shown = dict(values)
     if name == DigitPressed.__name__:
         shown["digit"] = "•"
+    elif name in (commands.SendSms.__name__, commands.RingOutside.__name__):
+        shown |= {key: masked(str(shown[key])) for key in ("to", "number") if key in shown}
     elif name == commands.StartAction.__name__:
         shown["params"] = {key: masked(str(value)) for key, value in shown.get("params", {}).items()}
     return {**shown, "at": at, "kind": {"e": "event", "f": "fact", "c": "command"}[kind], "type": name}

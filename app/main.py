@@ -29,6 +29,8 @@ from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
 from app.channels.mail import Mailer
+from app.channels.shelf import Shelf
+from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
 from app.core.events import AgentPhoneChanged, Event
@@ -112,21 +114,25 @@ class Application:
 
         actions = self._actions(engine.post)
         stack.push_async_callback(actions.close)
-        mailer = Mailer(settings.mail, engine.post)
-        stack.push_async_callback(mailer.close)
         speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
         stack.push_async_callback(speech.close)
         await self._warm(speech)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
+        shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
+        mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
+        for part in (shelf, mailer, sms):
+            stack.push_async_callback(part.close)
         ami = self._ami(engine)
         house = House(engine, self._health(pbx, ami, actions))
-        engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
+        engine.adapters = [pbx, actions, mailer, sms, shelf, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        parts = [pbx.run(), _renewing(engine), _pruning(store)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
+        parts = [pbx.run(), _renewing(engine), _pruning(store, partial(shelf.prune, settings.recordings.keep_days))] + (
+            [ami.run(), _returning(ami, pbx, engine)] if ami else []
+        )
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
@@ -275,13 +281,14 @@ async def _renewing(engine: Engine) -> None:
         await engine.keep_lease()
 
 
-async def _pruning(store: Store) -> None:
+async def _pruning(store: Store, prune_shelf: Callable[[], int]) -> None:
     """Drop what is too old to be kept, a while after the start and then a few times a day."""
     while True:
         await asyncio.sleep(PRUNE_EVERY)
         try:
             pruned = await store.prune()
-        except StoreError as error:
+            log.info("dropped recordings that were too old", recordings=prune_shelf())
+        except (StoreError, OSError) as error:
             log.warning("what is too old could not be dropped", reason=str(error))
         else:
             log.info("dropped what was too old", calls=pruned)

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.actions.credentials import Credentials
 from app.actions.guard import Origin
 from app.channels.mail import MailSettings
+from app.channels.sms import SmsSettings
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -63,6 +64,12 @@ class Api(Part):
     record_origins: tuple[str, ...] = ("http://127.0.0.1:8081",)
 
 
+class Recordings(Part):
+    """How many days recordings, and messages that no mail server took, are kept in `state`/recordings."""
+
+    keep_days: float = Field(default=90.0, gt=0)
+
+
 class Settings(BaseSettings):
     """Everything. `project` is the folder of flows, actions, queues and agents; `state` where we keep the database and prompts."""
 
@@ -77,6 +84,8 @@ class Settings(BaseSettings):
     agi: Agi = Agi()
     api: Api = Api()
     mail: MailSettings = MailSettings()
+    sms: SmsSettings = SmsSettings()
+    recordings: Recordings = Recordings()
     systems: dict[str, Credentials] = {}
     origins: tuple[Origin, ...] = (Origin(origin="http://127.0.0.1:8081", allow_private=True),)
     max_calls: int = Field(default=1000, ge=1, le=100_000)

@@ -25,9 +25,11 @@ from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAge
 from app.core.call import FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
-from app.core.flow.script import Enqueue, Order
+from app.core.flow.script import Enqueue, LeaveWill, Order, Transfer
 from app.core.timers import Timers
+from app.core.transfer import Rules, Transfers
 from app.core.view import LiveCall
+from app.core.wills import Wills
 
 FLEETING = 0.03
 """Seconds of conversation that are none: an agent who hangs up within them has not served the caller."""
@@ -65,6 +67,7 @@ class Book:
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
     max_calls: int = 1000
+    transfers: Rules = field(default_factory=Rules)
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
@@ -103,6 +106,7 @@ class Center:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.acd = Acd(book.queues, book.agents)
+        self.transfers, self.wills = Transfers(self), Wills(self)
         self.calls: dict[str, Call] = {}
         self.timers = Timers()
         self.ignored: Counter[str] = Counter()
@@ -204,7 +208,7 @@ class Center:
                 self._let_go(call, f"{type(second).__name__}: {second}")
             self.set_wait(call)
         elif call is not None:
-            self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+            self.emit(call, facts.Noticed(call.id, "error", error[:300]))
         return self._settled(now)
 
     def _step_failed(self, event: ev.StepFailed, now: float) -> None:
@@ -223,7 +227,7 @@ class Center:
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
-        self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self.emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
 
@@ -242,6 +246,9 @@ class Center:
 
     def _to_flow(self, event: ev.CallEvent, now: float) -> None:
         call = self.calls.get(event.call)
+        if call is not None and call.will and not call.caller:
+            self.wills.feed(call, event, now)
+            return
         if call is None or not call.caller:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
@@ -255,7 +262,7 @@ class Center:
         """
         try:
             for out in step():
-                self._touch(call)
+                self.touch(call)
                 if isinstance(out, Order):
                     self._order(call, out, now)
                 else:
@@ -271,11 +278,11 @@ class Center:
             self._leave_queue(call, now)
             self._let_go(call, error)
             return
-        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self.emit(call, facts.Noticed(call.id, "error", error[:300]))
         self._leave_queue(call, now)
         if call.music:
             call.music = False
-            self._emit(call, do.StopMusic(call.id))
+            self.emit(call, do.StopMusic(call.id))
         call.failed, call.leaving = True, ""
         self._run(call, now, lambda: call.divert(call.flow.program.on_error, now))
 
@@ -283,8 +290,8 @@ class Center:
         """The error exit failed too: back to the dialplan, and not to be brought back."""
         call.stop()
         call.failed, call.leaving = True, "release"
-        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
-        self._emit(call, do.Release(call.id, AWAY, do.FOR_GOOD))
+        self.emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self.emit(call, do.Release(call.id, AWAY, do.FOR_GOOD))
 
     def _caller_left(self, event: ev.CallerLeft, now: float) -> None:
         call = self.calls.get(event.call)
@@ -300,37 +307,51 @@ class Center:
             self._talk_over(call, "lost" if call.lost else "caller", now)
         elif waiting:
             self._leave_queue(call, now)
+        elif call.far:
+            self.transfers.caller_left(call, now)
         call.outcome = _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
         call.phase = OVER
         if call.bridge:
-            self._emit(call, do.DropBridge(call.id, call.bridge))
-        self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
+            self.emit(call, do.DropBridge(call.id, call.bridge))
+        self.emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
         self._touched.ended.append(call)
-        self._forget_when_done(call)
+        if call.will:
+            self.wills.caller_left(call, now)
+        self.forget_when_done(call)
 
     def _refused(self, event: ev.CommandRefused, now: float) -> None:
         call = self.calls.get(event.call)
         if call is None:
             return
-        self._emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
+        self.emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
         if call.phase == OFFERED and call.offer and event.ref and event.ref == call.offer.leg:
             self._offer_failed(call, "failed", now)
+        elif call.far and event.ref == call.far.leg:
+            self.transfers.refused(call, now)
         elif event.command == do.Release.__name__ and call.caller:
-            self._emit(call, do.HangUp(call.id))
+            self.emit(call, do.HangUp(call.id))
 
     # ---- queue and agent -----------------------------------------------------------------------------------------------
 
     def _order(self, call: Call, order: Order, now: float) -> None:
-        assert isinstance(order, Enqueue)
+        if isinstance(order, Transfer):
+            self.transfers.order(call, order, now)
+        elif isinstance(order, LeaveWill):
+            self.wills.order(call, order)
+        else:
+            assert isinstance(order, Enqueue)
+            self._enqueue(call, order, now)
+
+    def _enqueue(self, call: Call, order: Enqueue, now: float) -> None:
         kept = call.vars if call.step == call.flow.program.returns else {}
         queue = self.book.queues[kept.get("call.queue", order.queue)]
         if call.wrapping and call.offer:
             self._end_wrap_up(call, "expire", now)
         able, _ = self.acd.able(queue.name, order.skills)
         if not able:
-            self._tell(call, "no_agents", now)
+            self.tell(call, "no_agents", now)
             return
         first = kept.get("call.first_enqueue", now)
         credit = kept.get("call.priority", queue.credit(order.place))
@@ -338,9 +359,9 @@ class Center:
         self.acd.enqueue(waiting_of(call), now)
         call.phase = QUEUED
         self.timers.set(call.id, "max_wait", now + call.place.max_wait)
-        self._emit(call, facts.Queued(call.id, queue.name, order.skills, credit, first, self.acd.position(call.id)))
-        self._emit(call, do.MarkPlace(call.id, queue.name, first, credit))
-        self._emit(call, do.StartMusic(call.id, queue.music))
+        self.emit(call, facts.Queued(call.id, queue.name, order.skills, credit, first, self.acd.position(call.id)))
+        self.emit(call, do.MarkPlace(call.id, queue.name, first, credit))
+        self.emit(call, do.StartMusic(call.id, queue.music))
         self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
         call.music = True
         self._settle = True
@@ -358,9 +379,9 @@ class Center:
     def _offer(self, match: Match, now: float) -> None:
         call = self.calls[match.interaction]
         call.phase = OFFERED
-        call.offer = offer = Offer(self._mint(call, "of"), match.agent, now)
-        self._emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
-        self._emit(call, do.Pop(call.id, match.agent, offer.id, self.card(call)))
+        call.offer = offer = Offer(self.mint(call, "of"), match.agent, now)
+        self.emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
+        self.emit(call, do.Pop(call.id, match.agent, offer.id, self.card(call)))
         if self.acd.state(match.agent)["desk"]:
             self.timers.set(call.id, "pop", now + POP_PATIENCE)
         else:
@@ -371,21 +392,27 @@ class Center:
         assert offer is not None
         assert place is not None
         self.timers.cancel(call.id, "pop")
-        offer.leg = self._mint(call, "leg")
-        call.bridge = call.bridge or self._mint(call, "br")
+        offer.leg = self.mint(call, "leg")
+        call.bridge = call.bridge or self.mint(call, "br")
         seconds = self.book.queues[place.queue].ring
         endpoint = self.book.agents[offer.agent].endpoint
-        self._emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
+        self.emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
         self.timers.set(call.id, "ring", now + seconds + RING_GRACE)
 
     def _leg_ringing(self, event: ev.LegRinging, now: float) -> None:
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.ringing(far)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is not None and call.offer:
             call.offer.ringing = True
-            self._touch(call)
+            self.touch(call)
 
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
         """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.answered(far, event.at, now)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
             if call is None or call.phase != TALKING:
@@ -400,11 +427,14 @@ class Center:
         call.waited = since - call.place.first
         for name in ("ring", "max_wait", "pop"):
             self.timers.cancel(call.id, name)
-        self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
-        self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
+        self.emit(call, do.Talk(call.id, call.bridge, offer.leg))
+        self.emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.ended(far, event.cause, now)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None:
             return
@@ -413,7 +443,7 @@ class Center:
         elif call.phase == TALKING:
             self._talk_over(call, "lost" if call.lost else "agent", now)
             if not call.lost:
-                self._tell(call, "talked", now)
+                self.tell(call, "talked", now)
         elif call.phase == OFFERED:
             self._offer_failed(call, REASONS.get(event.cause, "no_answer"), now)
 
@@ -425,13 +455,13 @@ class Center:
         for name in ("ring", "pop"):
             self.timers.cancel(call.id, name)
         self._work(offer.agent, call, _VERBS.get(reason, "no_answer"), now)
-        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
-        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
+        self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
+        self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
         self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
         call.offer, call.phase = None, QUEUED
         self.acd.requeue(call.id, now)
         place.refused = dict(self.acd.item(call.id).refused)
-        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self.emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
 
@@ -443,14 +473,14 @@ class Center:
         self._work(offer.agent, call, "hangup", now)
         self._work(offer.agent, call, "expire", now)
         self._park(offer.agent, "hung up at once", now)
-        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "hung_up"))
-        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "hung_up"))
+        self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "hung_up"))
+        self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "hung_up"))
         self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
         call.offer, call.phase, call.served_by, call.connected, call.waited = None, QUEUED, "", 0.0, 0.0
         call.music = True
         self.acd.enqueue(waiting_of(call), now)
         self.timers.set(call.id, "max_wait", max(place.first + place.max_wait, now))
-        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self.emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
 
@@ -464,7 +494,7 @@ class Center:
         """A caller for whom nobody who is signed in could ever be found does not wait."""
         if call.place and call.phase == QUEUED and not self.acd.able(call.place.queue, call.place.skills)[0]:
             self._leave_queue(call, now)
-            self._tell(call, "no_agents", now)
+            self.tell(call, "no_agents", now)
 
     def _leave_queue(self, call: Call, now: float) -> None:
         """The call waits no longer: out of its queue, its offer withdrawn, a phone that rings for it silenced."""
@@ -476,11 +506,11 @@ class Center:
         elif call.phase == OFFERED and call.offer:
             offer = call.offer
             if offer.leg:
-                self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
+                self.emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
             self._work(offer.agent, call, "withdraw", now)
             self.acd.leave(call.id)
-            self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
-            self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
+            self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
+            self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
             call.offer = None
             self._settle = True
         if call.phase in (QUEUED, OFFERED):
@@ -492,7 +522,7 @@ class Center:
         call.talked += now - call.connected
         call.parted = now
         call.phase = FLOW
-        self._emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
+        self.emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
         self._queue_log(
             call,
             offer.agent,
@@ -500,7 +530,7 @@ class Center:
             (f"{call.waited:.0f}", f"{now - call.connected:.0f}", "1"),
         )
         if by == "caller":
-            self._emit(call, do.HangUpLeg(call.id, offer.leg))
+            self.emit(call, do.HangUpLeg(call.id, offer.leg))
         self._work(offer.agent, call, "hangup", now)
         call.wrapping = True
         seconds = self._wrap_up_seconds(call)
@@ -523,19 +553,19 @@ class Center:
         self.timers.cancel(call.id, "wrap_up")
         call.wrapping, call.offer = False, None
         call.wrapped += now - call.parted
-        self._emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(now - call.parted, 3)))
+        self.emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(now - call.parted, 3)))
         self._settle = True
         if not call.caller:
             self._touched.ended.append(call)
-        self._forget_when_done(call)
+        self.forget_when_done(call)
 
-    def _tell(self, call: Call, outcome: str, now: float) -> None:
+    def tell(self, call: Call, outcome: str, now: float) -> None:
         """Tell the flow how its wait for an agent ended."""
         if call.caller and call.wait is None:
             self._take_error_exit(call, "the step that waited for an agent is not open any more", now)
         elif call.caller:
             fact = facts.Outcome(call.id, outcome)
-            self._emit(call, fact)
+            self.emit(call, fact)
             self._run(call, now, lambda: call.feed(fact, now))
 
     def _work(self, agent: str, call: Call, verb: str, now: float) -> None:
@@ -576,7 +606,7 @@ class Center:
     def _rejected(self, event: ev.AgentRejected, now: float) -> None:
         call = self._offered_to(event.agent, event.call, "reject")
         if call.offer and call.offer.leg:
-            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
+            self.emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
         self._offer_failed(call, "rejected", now)
 
     def _offered_to(self, agent: str, call_id: str, verb: str) -> Call:
@@ -589,7 +619,7 @@ class Center:
         call = self.calls.get(event.call)
         if call is None or call.phase != TALKING or call.offer is None or call.offer.agent != event.agent:
             raise IllegalMove("hang_up", "not talking in this call", f"agent {event.agent}")
-        self._emit(call, do.HangUpLeg(call.id, call.offer.leg))
+        self.emit(call, do.HangUpLeg(call.id, call.offer.leg))
 
     def _phone_changed(self, event: ev.AgentPhoneChanged, now: float) -> None:
         self.acd.phone(event.agent, event.reachable, event.in_use, now)
@@ -616,7 +646,7 @@ class Center:
         for call in list(self.calls.values()):
             if call.phase == OFFERED and call.offer and call.offer.agent == agent:
                 if call.offer.leg:
-                    self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+                    self.emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
                 self._offer_failed(call, "desk_lost", now)
         self._park(agent, "desk_lost", now)
 
@@ -638,13 +668,17 @@ class Center:
         elif event.timer == "pop" and call.phase == OFFERED:
             self._ring(call, now)
         elif event.timer == "ring" and call.phase == OFFERED and call.offer:
-            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+            self.emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
             never_dialled = self.store_away and not call.offer.ringing
             self._offer_failed(call, "withdrawn" if never_dialled else "no_answer", now)
         elif event.timer == "max_wait" and call.phase in (QUEUED, OFFERED):
             self._leave_queue(call, now)
             self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
-            self._tell(call, "too_long", now)
+            self.tell(call, "too_long", now)
+        elif event.timer == "far" and call.far:
+            self.transfers.too_long(call, now)
+        elif event.timer == "will" and call.will and not call.caller:
+            self.wills.due(call, now)
         elif event.timer == "wrap_up" and call.wrapping:
             self._end_wrap_up(call, "expire", now)
 
@@ -656,18 +690,19 @@ class Center:
         for call in self.calls.values() if event.restarted else ():
             if call.caller:
                 call.lost = True
-                self._touch(call)
+                self.touch(call)
                 self._leave_queue(call, now)
 
     def _took_over(self, event: ev.TookOver, now: float) -> None:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
         for call in [call for call in self.calls.values() if call.caller]:
             fact = facts.TakenOver(call.id)
-            self._emit(call, fact)
+            self.emit(call, fact)
             self._run(call, now, partial(call.feed, fact, now))
             again = call.ask_again()
             if again is not None:
-                self._emit(call, again)
+                self.emit(call, again)
+        self.wills.took_over(now)
         for state in self.acd.states():
             if state["desk"]:
                 self.acd.desk(state["id"], False, now)
@@ -679,21 +714,23 @@ class Center:
         call = self.calls.get(event.call)
         if call is None or not call.caller:
             return
-        self._touch(call)
+        self.touch(call)
         if call.answered and not event.up:
-            self._emit(call, do.Answer(call.id))
+            self.emit(call, do.Answer(call.id))
         if call.leaving:
-            self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
+            self.emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
         elif call.phase == OFFERED and call.offer:
             self._find_leg(call, call.offer, event, now)
+        elif call.far:
+            self.transfers.found(call, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
             call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
-            self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
+            self.emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:
-            self._emit(call, do.StartMusic(call.id, self._music(call)))
+            self.emit(call, do.StartMusic(call.id, self._music(call)))
         if call.playing in event.playbacks and call.play is None:
-            self._emit(call, do.StopPlay(call.id, call.playing))
+            self.emit(call, do.StopPlay(call.id, call.playing))
 
     def _music(self, call: Call) -> str:
         queue = self.book.queues.get(call.place.queue) if call.place and call.phase in (QUEUED, OFFERED) else None
@@ -701,7 +738,7 @@ class Center:
 
     def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
         """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
-        self._emit(call, do.StartMusic(call.id, self._music(call)))
+        self.emit(call, do.StartMusic(call.id, self._music(call)))
         if offer.leg and offer.leg not in event.legs:
             self._offer_failed(call, "withdrawn", now)
 
@@ -740,16 +777,23 @@ class Center:
             return None
         return call
 
-    def _emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
-        self._out.append(thing)
-        self._touch(call)
+    def _with_far(self, call_id: str, leg: str) -> Call | None:
+        call = self.calls.get(call_id)
+        return call if call is not None and call.far and call.far.leg == leg else None
 
-    def _touch(self, call: Call) -> None:
+    def emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
+        """Something comes of this turn."""
+        self._out.append(thing)
+        self.touch(call)
+
+    def touch(self, call: Call) -> None:
+        """The call's row has to be written."""
         if self._touched.calls.get(call.id, call) is not None:
             self._touched.calls[call.id] = call
 
-    def _forget_when_done(self, call: Call) -> None:
-        if not call.caller and not call.wrapping and call.id in self.calls:
+    def forget_when_done(self, call: Call) -> None:
+        """A call is kept until its caller has left, its agent is done with it, and its message is handed over."""
+        if not (call.caller or call.wrapping or call.will) and call.id in self.calls:
             del self.calls[call.id]
             self.timers.cancel_all(call.id)
             self._touched.calls[call.id] = None
@@ -760,7 +804,7 @@ class Center:
         if call.deadline is not None:
             self.timers.set(call.id, f"wait {call.waits}", call.deadline)
 
-    def _mint(self, call: Call, kind: str) -> str:
+    def mint(self, call: Call, kind: str) -> str:
         """A new id for a thing of the centre's; the flow's ids have a counter of their own, which is driven again."""
         call.minted_by_centre += 1
         return f"{call.id}-{kind}{call.minted_by_centre}"
@@ -768,7 +812,7 @@ class Center:
     def _queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
         if call.place:
             name = self.book.agents[agent].name if agent in self.book.agents else agent
-            self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+            self.emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
 
 
 def call_variables(call: Call, returned: bool) -> dict[str, Any]:
@@ -798,7 +842,9 @@ def _outcome(call: Call, waiting: bool, elsewhere: bool) -> str:
         return "abandoned"
     if call.connected:
         return "answered"
-    return "self_service" if call.leaving else "hung_up"
+    if call.passed_on:
+        return "transferred"
+    return "self_service" if call.leaving or call.will.get("mail") else "hung_up"
 
 
 def live_view(call: Call) -> LiveCall:
@@ -806,5 +852,8 @@ def live_view(call: Call) -> LiveCall:
     legs = {}
     if call.offer and call.offer.leg and call.phase in (OFFERED, TALKING):
         legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
+    if call.far:
+        legs[call.far.leg] = "up" if call.far.answered else "ringing" if call.far.ringing else "created"
     playing = (call.playing,) if call.playing and not call.leaving else ()
-    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing)
+    recordings = (call.recording,) if call.recording and not call.leaving else ()
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing, recordings)

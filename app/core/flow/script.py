@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.core.commands import Answer, Command, Play, StopPlay
+from app.core.commands import Answer, Command, Play, SendMail, StopPlay
 from app.core.events import DigitPressed, Event, PlaybackEnded
 
 if TYPE_CHECKING:
@@ -43,6 +43,25 @@ class Enqueue(Order):
     place: str
     attach: dict[str, str]
     max_wait: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Order):
+    """Put the caller through to a number or to an agent; an `Outcome` fact tells how that ended. `trunk` "" is the project's first."""
+
+    number: str
+    trunk: str
+    agent: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveWill(Order):
+    """What becomes of a recording if the caller leaves now: it goes with `mail`, or is deleted. Without a recording: no will any more."""
+
+    recording: str = ""
+    mail: SendMail | None = None
+    ended: bool = False
 
 
 Script = Generator[Command | Wait | Order, Any, T]

@@ -13,6 +13,7 @@ from app.core.acd.queues import MAX_SKILLS, check_skills
 from app.core.events import ActionFailed, ActionSucceeded, MailFailed, MailSent
 from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
+from app.core.flow.outside_steps import OUTSIDE_STEPS
 from app.core.flow.script import MATCH, NO_MATCH, Enqueue, Keys, Script, Wait, answer, collect, mask, play
 from app.core.flow.texts import BadText
 
@@ -170,4 +171,5 @@ STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
     "set": set_values,
     "queue": queue,
     "email": email,
+    **OUTSIDE_STEPS,
 }

@@ -6,7 +6,8 @@ For demos and tests, on the loopback only. `GET /` is the page, `GET /messages` 
 (`{"messages": [{id, to, sender, subject, message_id, received, body, attachments}], "count": n}`), `GET /messages/{id}/{n}` the n-th
 attachment from 0, `GET /healthz` says that it runs. Recipients at `refused.example` get a 550, those at `busy.example` a 451.
 `POST /sms` takes a text message in the form {To, From, Body}, `GET /sms` shows them (`{"messages": [{to, sender, text, key,
-received}]}`); one whose `Idempotency-Key` was seen before is taken and not kept again, a number that ends in 666 gets a 422. It ends on SIGTERM or SIGINT.
+received}]}`); one whose `Idempotency-Key` was seen before is taken and not kept again, a number that ends in 666 gets a 422.
+It ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations

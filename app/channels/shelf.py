@@ -1,15 +1,18 @@
 """The shelf: recordings of ours as files, brought from Asterisk when a flow keeps one or a mail takes one along.
 
-A recording stays in Asterisk until it is fetched. It is then written here, whole or not at all, and deleted there. It leaves the shelf when
-somebody drops it (a message that a mail server has taken), and otherwise when it is older than recordings are kept; then it is gone.
+A recording is written here whole or not at all. It leaves the shelf, and Asterisk, when somebody drops it (a message that a mail server has
+taken), and the shelf also when it is older than recordings are kept.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
+import io
 import os
 import re
 import time
+import wave
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -23,6 +26,22 @@ log = structlog.get_logger()
 
 _NAME: Final = re.compile(r"[0-9a-f]{32}-rc\d{1,9}")
 DAY: Final = 86_400.0
+LOUD: Final = 200
+"""Mean amplitude, of 32,767, above which a fiftieth of a second is no silence."""
+
+
+def seconds_of_sound(content: bytes) -> float:
+    """How much of a WAV file (16 bit, mono) is no silence; 0.0 for what is no such file."""
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            rate, samples = file.getframerate(), array.array("h", file.readframes(file.getnframes()))
+    except (wave.Error, EOFError, ValueError):
+        return 0.0
+    frame, loud = max(1, rate // 50), 0
+    for at in range(0, len(samples), frame):
+        some = samples[at : at + frame : 4]
+        loud += sum(map(abs, some)) > LOUD * len(some)
+    return round(loud * frame / float(rate), 2)
 
 
 class NotThere(OSError):
@@ -64,7 +83,7 @@ class Shelf:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def read(self, name: str) -> bytes:
-        """A recording's WAV file, from here or else from Asterisk (then it is here too); raises `NotThere`."""
+        """A recording's WAV file, from here or else from Asterisk (and from then on here too); raises `NotThere`."""
         path = self._path(name)
         if path.exists():
             return path.read_bytes()
@@ -78,7 +97,6 @@ class Shelf:
         except OSError as error:
             log.warning("recording_not_written", recording=name, reason=error.strerror)
             raise NotThere("disk") from None
-        await self._forget_there(name)
         return content
 
     def prune(self, days: float) -> int:
@@ -92,11 +110,13 @@ class Shelf:
 
     async def _keep(self, command: KeepRecording) -> None:
         try:
-            await self.read(command.recording)
+            voiced = await asyncio.to_thread(seconds_of_sound, await self.read(command.recording))
         except NotThere as error:
             self._post(RecordingLost(command.call, command.request, str(error)))
-        else:
-            self._post(RecordingKept(command.call, command.request))
+            return
+        if command.move:
+            await self._forget_there(command.recording)
+        self._post(RecordingKept(command.call, command.request, voiced))
 
     async def _drop(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)

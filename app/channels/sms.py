@@ -153,7 +153,8 @@ def e164(number: str, region: str) -> str:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
         raise Unsendable("bad_number") from None
-    if not phonenumbers.is_possible_number(parsed) or parsed.extension:
+    possible = phonenumbers.is_possible_number_with_reason(parsed)
+    if possible != phonenumbers.ValidationResult.IS_POSSIBLE or parsed.extension:
         raise Unsendable("bad_number")
     return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
 

@@ -249,10 +249,14 @@ class SendSms(Command):
 
 @dataclass(frozen=True, slots=True)
 class KeepRecording(Command):
-    """Bring a finished recording from Asterisk to our own shelf. Answered by `RecordingKept` or `RecordingLost`."""
+    """Copy a finished recording from Asterisk to our own shelf, or (`move`) leave none there.
+
+    Answered by `RecordingKept` or `RecordingLost`.
+    """
 
     request: str
     recording: str
+    move: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,18 +78,12 @@ class RecordingEnded(CallEvent):
     """A `StartRecord` of ours is over, by a key, silence, its length or the end of the caller.
 
     `reason` is "" when there is a recording, `failed` when Asterisk could not write it, `never_was` when it was ordered and is not
-    there. `seconds` is its length and `talked` what of it was no silence, both in whole seconds; -1 where nobody knows.
+    there. `seconds` is its length in whole seconds, -1 where nobody knows.
     """
 
     recording: str
     reason: str = ""
     seconds: int = -1
-    talked: int = -1
-
-    @property
-    def empty(self) -> bool:
-        """Whether it is known that nothing was said."""
-        return self.talked == 0
 
 
 # ---- the PBX: legs to agents ------------------------------------------------------------------------------------------
@@ -222,9 +216,10 @@ class SmsFailed(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class RecordingKept(CallEvent):
-    """A recording is on our own shelf, under its name."""
+    """A recording is on our own shelf, under its name. `voiced` is how many seconds of it are no silence."""
 
     request: str
+    voiced: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,13 +199,13 @@ class Book:
         caller.recordings.add(recording)
         self.recordings[recording] = caller
 
-    def recording_ended(self, recording: str, reason: str = "", seconds: int = -1, talked: int = -1) -> list[events.Event]:
+    def recording_ended(self, recording: str, reason: str = "", seconds: int = -1) -> list[events.Event]:
         """The recording is over: one `RecordingEnded`."""
         caller = self.recordings.pop(recording, None)
         if caller is None:
             return []
         caller.recordings.discard(recording)
-        return [events.RecordingEnded(caller.call, recording, reason, seconds, talked)]
+        return [events.RecordingEnded(caller.call, recording, reason, seconds)]
 
     def caller_left(self, caller: Caller, cause: int, elsewhere: bool = False) -> list[events.Event]:
         """The caller is gone: one `CallerLeft`, and nothing more about the caller after it."""
@@ -509,15 +509,12 @@ def _playback_finished(book: Book, message: Json) -> Sequence[events.Event]:
 
 def _recording_finished(book: Book, message: Json) -> Sequence[events.Event]:
     told = message["recording"]
-    return book.recording_ended(told["name"], "", _whole_seconds(told.get("duration")), _whole_seconds(told.get("talking_duration")))
+    seconds = told.get("duration")
+    return book.recording_ended(told["name"], "", seconds if isinstance(seconds, int) and seconds >= 0 else -1)
 
 
 def _recording_failed(book: Book, message: Json) -> Sequence[events.Event]:
     return book.recording_ended(message["recording"]["name"], "failed")
-
-
-def _whole_seconds(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else -1
 
 
 def _nothing(book: Book, message: Json) -> Sequence[events.Event]:

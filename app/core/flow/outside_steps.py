@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.core import commands, facts
 from app.core.events import DigitPressed, MailFailed, MailSent, RecordingEnded, RecordingKept, RecordingLost, SmsFailed, SmsSent
 from app.core.flow import program as nodes
-from app.core.flow.script import LeaveWill, Script, Transfer, Wait, answer, mask, play
+from app.core.flow.script import SPOKEN, LeaveWill, Script, Transfer, Wait, answer, mask, play
 from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
@@ -27,17 +27,12 @@ LISTENS = 5
 
 def record(call: Call, node: nodes.Record) -> Script[str]:
     yield from play(call, call.prompt(node.prompt) if node.prompt else (), barge_in=True)
-    ended = yield from _take(call, node, None)
-    if ended is None or ended.reason or ended.empty:
-        yield from _drop(call, ended)
-        return "failed" if ended is None or ended.reason else "nothing"
-    request = call.mint("kp")
-    yield commands.KeepRecording(call.id, request, ended.recording)
-    kept = yield from mask(call, (), (RecordingKept, RecordingLost), call.now + KEEP_BUDGET)
+    recording, exit_ = yield from _take(call, node, None)
     yield LeaveWill()
-    if not isinstance(kept, RecordingKept):
-        return "failed"
-    call.set(f"vars.{node.into}", ended.recording)
+    if exit_:
+        yield commands.DropRecording(call.id, recording)
+        return exit_
+    call.set(f"vars.{node.into}", recording)
     return "recorded"
 
 
@@ -51,17 +46,16 @@ def voicemail(call: Call, node: nodes.Voicemail) -> Script[str]:
     if not to:
         return "failed"
     yield from play(call, call.prompt(node.prompt), barge_in=True)
-    ended = None
+    recording = ""
     for take in range(1, node.takes + 1):
-        ended = yield from _take(call, node, mail)
-        if ended is None or ended.reason or ended.empty:
-            yield from _drop(call, ended)
-            return "failed" if ended is None or ended.reason else "nothing"
-        if not node.review or (yield from _review(call, node.review, ended.recording, take < node.takes)) == SEND:
+        recording, exit_ = yield from _take(call, node, mail)
+        if not exit_ and (not node.review or (yield from _review(call, node.review, recording, take < node.takes)) == SEND):
             break
-        yield from _drop(call, ended)
-    assert ended is not None
-    return (yield from _hand_over(call, node, mail, ended.recording))
+        yield LeaveWill()
+        yield commands.DropRecording(call.id, recording)
+        if exit_:
+            return exit_
+    return (yield from _hand_over(call, node, mail, recording))
 
 
 def _review(call: Call, prompt: str, recording: str, again: bool) -> Script[str]:
@@ -85,41 +79,49 @@ def _hand_over(call: Call, node: nodes.Voicemail, mail: commands.SendMail, recor
     result = yield from mask(call, call.prompt(node.mask) if node.mask else (), (MailSent, MailFailed), until)
     if not isinstance(result, MailSent):
         return "failed"
-    yield from _drop(call, None, recording)
+    yield LeaveWill()
+    yield commands.DropRecording(call.id, recording)
     return "left"
 
 
-def _take(call: Call, node: nodes.Record | nodes.Voicemail, mail: commands.SendMail | None) -> Script[RecordingEnded | None]:
-    """One recording, from its beep to its end; None for one that never told its end. Keys typed meanwhile are nobody's."""
-    ended: RecordingEnded | None = None
+def _take(call: Call, node: nodes.Record | nodes.Voicemail, mail: commands.SendMail | None) -> Script[tuple[str, str]]:
+    """One recording, from its beep to our shelf: its id, and `nothing` or `failed` where it is none.
+
+    Keys typed meanwhile are nobody's.
+    """
+    recording, ended = "", None
     for _ in range(2):
         recording = call.mint("rc")
-        call.keys = ""
         yield LeaveWill(recording, mail)
-        yield commands.StartRecord(call.id, recording, node.seconds, node.silence, node.terminator)
-        until = call.now + node.seconds + RECORD_GRACE
-        while True:
-            ended = yield Wait((RecordingEnded,), until - call.now)
-            if ended is None or ended.recording == recording:
-                break
-        if ended is None:
-            yield commands.StopRecord(call.id, recording)
-        elif ended.reason == "never_was":
-            continue
-        break
+        ended = yield from _recorded(call, node, recording)
+        if ended is None or ended.reason != "never_was":
+            break
     call.keys = ""
     call.end_entry(node.terminator)
-    if ended is not None and not ended.reason:
-        yield LeaveWill(ended.recording, mail, ended=True)
-    return ended
+    if ended is None or ended.reason:
+        return recording, "failed"
+    yield commands.KeepRecording(call.id, call.mint("kp"), recording, move=mail is None)
+    kept = yield from mask(call, (), (RecordingKept, RecordingLost), call.now + KEEP_BUDGET)
+    if not isinstance(kept, RecordingKept):
+        return recording, "failed"
+    if kept.voiced < SPOKEN:
+        return recording, "nothing"
+    yield LeaveWill(recording, mail, whole=True)
+    return recording, ""
 
 
-def _drop(call: Call, ended: RecordingEnded | None, recording: str = "") -> Script[None]:
-    """Nobody wants this recording any more."""
-    yield LeaveWill()
-    name = ended.recording if ended else recording
-    if name:
-        yield commands.DropRecording(call.id, name)
+def _recorded(call: Call, node: nodes.Record | nodes.Voicemail, recording: str) -> Script[RecordingEnded | None]:
+    """Record, and wait for the end; None for one that never told its end."""
+    yield commands.StartRecord(call.id, recording, node.seconds, node.silence, node.terminator)
+    until = call.now + node.seconds + RECORD_GRACE
+    while True:
+        ended = yield Wait((RecordingEnded,), until - call.now)
+        if ended is None:
+            yield commands.StopRecord(call.id, recording)
+            return None
+        if ended.recording == recording:
+            assert isinstance(ended, RecordingEnded)
+            return ended
 
 
 def transfer(call: Call, node: nodes.Transfer) -> Script[str]:

@@ -57,15 +57,20 @@ class Transfer(Order):
 
 @dataclass(frozen=True, slots=True)
 class LeaveWill(Order):
-    """What becomes of a recording if the caller leaves now: it goes with `mail`, or is deleted. Without a recording: no will any more."""
+    """What becomes of a recording if the caller leaves now: it goes with `mail`, or is deleted. Without a recording: no will any more.
+
+    `whole` says that the recording is over, and on the shelf, and that there is something in it.
+    """
 
     recording: str = ""
     mail: SendMail | None = None
-    ended: bool = False
+    whole: bool = False
 
 
 Script = Generator[Command | Wait | Order, Any, T]
 
+SPOKEN = 0.2
+"""Seconds of sound in a recording below which nothing was said."""
 SECONDS_A_CHARACTER = 0.12
 PLAY_GRACE = 5.0
 QUIET = 0.5

@@ -9,24 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.up import fetch
+from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project, restarted
-from tests.phones import AgentPhone, free_port, until
+from tests.phones import free_port, until
 
 pytestmark = pytest.mark.pbx
 AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
-TRUNK = """
-[carrier](callwright-trunk)
-aors = carrier
-[carrier]
-type = aor
-contact = sip:127.0.0.1:{port}
-"""
-TRANSFERS = """
-transfers:
-  trunks: [carrier]
-  allowed: ["+4930*"]
-"""
 FLOW = """
 flow: outside
 dnis: ["1110"]
@@ -56,14 +45,9 @@ ENVIRONMENT: dict[str, str] = {}
 def carrier(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The installation with a trunk of its own, and the port where its carrier is."""
     port = free_port()
-    pbx = running_house.installation.pbx(running_house.say.append)
-    pbx.extra["pjsip.conf"] = TRUNK.format(port=port)
-    pbx.write_config()
-    pbx.cli("module reload res_pjsip.so")
-    until(lambda: "carrier" in pbx.cli("pjsip show endpoints"), 10, "the trunk")
+    set_up(running_house, port)
     folder: Path = project(tmp_path_factory.mktemp("transfers"), outside=FLOW.replace("RING", "15"), short=short())
-    centre = folder / "centre.yaml"
-    centre.write_text(centre.read_text() + TRANSFERS)
+    allow(folder)
     ENVIRONMENT["CALLWRIGHT_PROJECT"] = str(folder)
     with restarted(running_house, **ENVIRONMENT):
         yield port
@@ -72,11 +56,6 @@ def carrier(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) 
 def short() -> str:
     """The same with a short time to ring."""
     return FLOW.replace("RING", "2").replace("flow: outside", "flow: short").replace("1110", "1111")
-
-
-def far_phone(port: int, **how: object) -> AgentPhone:
-    """Whoever the carrier connects to."""
-    return AgentPhone(0, "carrier", "", port=port, **how)  # type: ignore[arg-type]
 
 
 def exits(house: LiveHouse, call: str) -> dict[str, str]:

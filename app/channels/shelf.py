@@ -34,14 +34,15 @@ def seconds_of_sound(content: bytes) -> float:
     """How much of a WAV file (16 bit, mono) is no silence; 0.0 for what is no such file."""
     try:
         with wave.open(io.BytesIO(content)) as file:
-            rate, samples = file.getframerate(), array.array("h", file.readframes(file.getnframes()))
+            rate: int = file.getframerate()
+            samples: array.array[int] = array.array("h", file.readframes(file.getnframes()))
     except (wave.Error, EOFError, ValueError):
         return 0.0
     frame, loud = max(1, rate // 50), 0
     for at in range(0, len(samples), frame):
         some = samples[at : at + frame : 4]
-        loud += sum(map(abs, some)) > LOUD * len(some)
-    return round(loud * frame / float(rate), 2)
+        loud += int(sum(map(abs, some)) > LOUD * len(some))
+    return round(loud * frame / rate, 2)
 
 
 class NotThere(OSError):

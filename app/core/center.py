@@ -208,7 +208,7 @@ class Center:
                 self._let_go(call, f"{type(second).__name__}: {second}")
             self.set_wait(call)
         elif call is not None:
-            self.emit(call, facts.Noticed(call.id, "error", error[:300]))
+            self._emit(call, facts.Noticed(call.id, "error", error[:300]))
         return self._settled(now)
 
     def _step_failed(self, event: ev.StepFailed, now: float) -> None:
@@ -227,7 +227,7 @@ class Center:
         call.answered = now if event.up else 0.0
         call.vars.update(call_variables(call, bool(event.returning)))
         self.calls[call.id] = call
-        self.emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
+        self._emit(call, facts.FlowBegan(call.id, flow.program.flow, flow.program.version))
         start = self._back_to_place(call, event.returning, now)
         self._run(call, now, lambda: call.begin(now, start))
 
@@ -262,7 +262,7 @@ class Center:
         """
         try:
             for out in step():
-                self.touch(call)
+                self._touch(call)
                 if isinstance(out, Order):
                     self._order(call, out, now)
                 else:
@@ -278,11 +278,11 @@ class Center:
             self._leave_queue(call, now)
             self._let_go(call, error)
             return
-        self.emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
         self._leave_queue(call, now)
         if call.music:
             call.music = False
-            self.emit(call, do.StopMusic(call.id))
+            self._emit(call, do.StopMusic(call.id))
         call.failed, call.leaving = True, ""
         self._run(call, now, lambda: call.divert(call.flow.program.on_error, now))
 
@@ -290,8 +290,8 @@ class Center:
         """The error exit failed too: back to the dialplan, and not to be brought back."""
         call.stop()
         call.failed, call.leaving = True, "release"
-        self.emit(call, facts.Noticed(call.id, "error", error[:300]))
-        self.emit(call, do.Release(call.id, AWAY, do.FOR_GOOD))
+        self._emit(call, facts.Noticed(call.id, "error", error[:300]))
+        self._emit(call, do.Release(call.id, AWAY, do.FOR_GOOD))
 
     def _caller_left(self, event: ev.CallerLeft, now: float) -> None:
         call = self.calls.get(event.call)
@@ -314,24 +314,24 @@ class Center:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
         call.phase = OVER
         if call.bridge:
-            self.emit(call, do.DropBridge(call.id, call.bridge))
-        self.emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
+            self._emit(call, do.DropBridge(call.id, call.bridge))
+        self._emit(call, facts.CallEnded(call.id, call.outcome, call.cause, round(now - call.arrived, 3)))
         self._touched.ended.append(call)
         if call.will:
             self.wills.caller_left(call, now)
-        self.forget_when_done(call)
+        self._forget_when_done(call)
 
     def _refused(self, event: ev.CommandRefused, now: float) -> None:
         call = self.calls.get(event.call)
         if call is None:
             return
-        self.emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
+        self._emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
         if call.phase == OFFERED and call.offer and event.ref and event.ref == call.offer.leg:
             self._offer_failed(call, "failed", now)
         elif call.far and event.ref == call.far.leg:
             self.transfers.refused(call, now)
         elif event.command == do.Release.__name__ and call.caller:
-            self.emit(call, do.HangUp(call.id))
+            self._emit(call, do.HangUp(call.id))
 
     # ---- queue and agent -----------------------------------------------------------------------------------------------
 
@@ -351,7 +351,7 @@ class Center:
             self._end_wrap_up(call, "expire", now)
         able, _ = self.acd.able(queue.name, order.skills)
         if not able:
-            self.tell(call, "no_agents", now)
+            self._tell(call, "no_agents", now)
             return
         first = kept.get("call.first_enqueue", now)
         credit = kept.get("call.priority", queue.credit(order.place))
@@ -359,9 +359,9 @@ class Center:
         self.acd.enqueue(waiting_of(call), now)
         call.phase = QUEUED
         self.timers.set(call.id, "max_wait", now + call.place.max_wait)
-        self.emit(call, facts.Queued(call.id, queue.name, order.skills, credit, first, self.acd.position(call.id)))
-        self.emit(call, do.MarkPlace(call.id, queue.name, first, credit))
-        self.emit(call, do.StartMusic(call.id, queue.music))
+        self._emit(call, facts.Queued(call.id, queue.name, order.skills, credit, first, self.acd.position(call.id)))
+        self._emit(call, do.MarkPlace(call.id, queue.name, first, credit))
+        self._emit(call, do.StartMusic(call.id, queue.music))
         self._queue_log(call, "NONE", "ENTERQUEUE", ("", call.ani))
         call.music = True
         self._settle = True
@@ -379,9 +379,9 @@ class Center:
     def _offer(self, match: Match, now: float) -> None:
         call = self.calls[match.interaction]
         call.phase = OFFERED
-        call.offer = offer = Offer(self.mint(call, "of"), match.agent, now)
-        self.emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
-        self.emit(call, do.Pop(call.id, match.agent, offer.id, self.card(call)))
+        call.offer = offer = Offer(self._mint(call, "of"), match.agent, now)
+        self._emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
+        self._emit(call, do.Pop(call.id, match.agent, offer.id, self.card(call)))
         if self.acd.state(match.agent)["desk"]:
             self.timers.set(call.id, "pop", now + POP_PATIENCE)
         else:
@@ -392,11 +392,11 @@ class Center:
         assert offer is not None
         assert place is not None
         self.timers.cancel(call.id, "pop")
-        offer.leg = self.mint(call, "leg")
-        call.bridge = call.bridge or self.mint(call, "br")
+        offer.leg = self._mint(call, "leg")
+        call.bridge = call.bridge or self._mint(call, "br")
         seconds = self.book.queues[place.queue].ring
         endpoint = self.book.agents[offer.agent].endpoint
-        self.emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
+        self._emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
         self.timers.set(call.id, "ring", now + seconds + RING_GRACE)
 
     def _leg_ringing(self, event: ev.LegRinging, now: float) -> None:
@@ -406,7 +406,7 @@ class Center:
         call = self._with_leg(event.call, event.leg)
         if call is not None and call.offer:
             call.offer.ringing = True
-            self.touch(call)
+            self._touch(call)
 
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
         """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
@@ -427,8 +427,8 @@ class Center:
         call.waited = since - call.place.first
         for name in ("ring", "max_wait", "pop"):
             self.timers.cancel(call.id, name)
-        self.emit(call, do.Talk(call.id, call.bridge, offer.leg))
-        self.emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
+        self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
+        self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
@@ -443,7 +443,7 @@ class Center:
         elif call.phase == TALKING:
             self._talk_over(call, "lost" if call.lost else "agent", now)
             if not call.lost:
-                self.tell(call, "talked", now)
+                self._tell(call, "talked", now)
         elif call.phase == OFFERED:
             self._offer_failed(call, REASONS.get(event.cause, "no_answer"), now)
 
@@ -455,13 +455,13 @@ class Center:
         for name in ("ring", "pop"):
             self.timers.cancel(call.id, name)
         self._work(offer.agent, call, _VERBS.get(reason, "no_answer"), now)
-        self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
-        self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
+        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
+        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
         self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
         call.offer, call.phase = None, QUEUED
         self.acd.requeue(call.id, now)
         place.refused = dict(self.acd.item(call.id).refused)
-        self.emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
 
@@ -473,14 +473,14 @@ class Center:
         self._work(offer.agent, call, "hangup", now)
         self._work(offer.agent, call, "expire", now)
         self._park(offer.agent, "hung up at once", now)
-        self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "hung_up"))
-        self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "hung_up"))
+        self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "hung_up"))
+        self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "hung_up"))
         self._queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
         call.offer, call.phase, call.served_by, call.connected, call.waited = None, QUEUED, "", 0.0, 0.0
         call.music = True
         self.acd.enqueue(waiting_of(call), now)
         self.timers.set(call.id, "max_wait", max(place.first + place.max_wait, now))
-        self.emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
 
@@ -494,7 +494,7 @@ class Center:
         """A caller for whom nobody who is signed in could ever be found does not wait."""
         if call.place and call.phase == QUEUED and not self.acd.able(call.place.queue, call.place.skills)[0]:
             self._leave_queue(call, now)
-            self.tell(call, "no_agents", now)
+            self._tell(call, "no_agents", now)
 
     def _leave_queue(self, call: Call, now: float) -> None:
         """The call waits no longer: out of its queue, its offer withdrawn, a phone that rings for it silenced."""
@@ -506,11 +506,11 @@ class Center:
         elif call.phase == OFFERED and call.offer:
             offer = call.offer
             if offer.leg:
-                self.emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
+                self._emit(call, do.HangUpLeg(call.id, offer.leg, CANCELLED))
             self._work(offer.agent, call, "withdraw", now)
             self.acd.leave(call.id)
-            self.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
-            self.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
+            self._emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "withdrawn"))
+            self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
             call.offer = None
             self._settle = True
         if call.phase in (QUEUED, OFFERED):
@@ -522,7 +522,7 @@ class Center:
         call.talked += now - call.connected
         call.parted = now
         call.phase = FLOW
-        self.emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
+        self._emit(call, facts.TalkEnded(call.id, offer.agent, by, round(now - call.connected, 3)))
         self._queue_log(
             call,
             offer.agent,
@@ -530,7 +530,7 @@ class Center:
             (f"{call.waited:.0f}", f"{now - call.connected:.0f}", "1"),
         )
         if by == "caller":
-            self.emit(call, do.HangUpLeg(call.id, offer.leg))
+            self._emit(call, do.HangUpLeg(call.id, offer.leg))
         self._work(offer.agent, call, "hangup", now)
         call.wrapping = True
         seconds = self._wrap_up_seconds(call)
@@ -553,19 +553,19 @@ class Center:
         self.timers.cancel(call.id, "wrap_up")
         call.wrapping, call.offer = False, None
         call.wrapped += now - call.parted
-        self.emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(now - call.parted, 3)))
+        self._emit(call, facts.WrapUpEnded(call.id, offer.agent, call.disposition, call.remarks, round(now - call.parted, 3)))
         self._settle = True
         if not call.caller:
             self._touched.ended.append(call)
-        self.forget_when_done(call)
+        self._forget_when_done(call)
 
-    def tell(self, call: Call, outcome: str, now: float) -> None:
+    def _tell(self, call: Call, outcome: str, now: float) -> None:
         """Tell the flow how its wait for an agent ended."""
         if call.caller and call.wait is None:
             self._take_error_exit(call, "the step that waited for an agent is not open any more", now)
         elif call.caller:
             fact = facts.Outcome(call.id, outcome)
-            self.emit(call, fact)
+            self._emit(call, fact)
             self._run(call, now, lambda: call.feed(fact, now))
 
     def _work(self, agent: str, call: Call, verb: str, now: float) -> None:
@@ -606,7 +606,7 @@ class Center:
     def _rejected(self, event: ev.AgentRejected, now: float) -> None:
         call = self._offered_to(event.agent, event.call, "reject")
         if call.offer and call.offer.leg:
-            self.emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
+            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
         self._offer_failed(call, "rejected", now)
 
     def _offered_to(self, agent: str, call_id: str, verb: str) -> Call:
@@ -619,7 +619,7 @@ class Center:
         call = self.calls.get(event.call)
         if call is None or call.phase != TALKING or call.offer is None or call.offer.agent != event.agent:
             raise IllegalMove("hang_up", "not talking in this call", f"agent {event.agent}")
-        self.emit(call, do.HangUpLeg(call.id, call.offer.leg))
+        self._emit(call, do.HangUpLeg(call.id, call.offer.leg))
 
     def _phone_changed(self, event: ev.AgentPhoneChanged, now: float) -> None:
         self.acd.phone(event.agent, event.reachable, event.in_use, now)
@@ -646,7 +646,7 @@ class Center:
         for call in list(self.calls.values()):
             if call.phase == OFFERED and call.offer and call.offer.agent == agent:
                 if call.offer.leg:
-                    self.emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+                    self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
                 self._offer_failed(call, "desk_lost", now)
         self._park(agent, "desk_lost", now)
 
@@ -668,13 +668,13 @@ class Center:
         elif event.timer == "pop" and call.phase == OFFERED:
             self._ring(call, now)
         elif event.timer == "ring" and call.phase == OFFERED and call.offer:
-            self.emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
+            self._emit(call, do.HangUpLeg(call.id, call.offer.leg, CANCELLED))
             never_dialled = self.store_away and not call.offer.ringing
             self._offer_failed(call, "withdrawn" if never_dialled else "no_answer", now)
         elif event.timer == "max_wait" and call.phase in (QUEUED, OFFERED):
             self._leave_queue(call, now)
             self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
-            self.tell(call, "too_long", now)
+            self._tell(call, "too_long", now)
         elif event.timer == "far" and call.far:
             self.transfers.too_long(call, now)
         elif event.timer == "will" and call.will and not call.caller:
@@ -690,18 +690,18 @@ class Center:
         for call in self.calls.values() if event.restarted else ():
             if call.caller:
                 call.lost = True
-                self.touch(call)
+                self._touch(call)
                 self._leave_queue(call, now)
 
     def _took_over(self, event: ev.TookOver, now: float) -> None:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
         for call in [call for call in self.calls.values() if call.caller]:
             fact = facts.TakenOver(call.id)
-            self.emit(call, fact)
+            self._emit(call, fact)
             self._run(call, now, partial(call.feed, fact, now))
             again = call.ask_again()
             if again is not None:
-                self.emit(call, again)
+                self._emit(call, again)
         self.wills.took_over(now)
         for state in self.acd.states():
             if state["desk"]:
@@ -714,11 +714,11 @@ class Center:
         call = self.calls.get(event.call)
         if call is None or not call.caller:
             return
-        self.touch(call)
+        self._touch(call)
         if call.answered and not event.up:
-            self.emit(call, do.Answer(call.id))
+            self._emit(call, do.Answer(call.id))
         if call.leaving:
-            self.emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
+            self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
         elif call.phase == OFFERED and call.offer:
             self._find_leg(call, call.offer, event, now)
         elif call.far:
@@ -726,11 +726,11 @@ class Center:
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
             call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
-            self.emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
+            self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:
-            self.emit(call, do.StartMusic(call.id, self._music(call)))
+            self._emit(call, do.StartMusic(call.id, self._music(call)))
         if call.playing in event.playbacks and call.play is None:
-            self.emit(call, do.StopPlay(call.id, call.playing))
+            self._emit(call, do.StopPlay(call.id, call.playing))
 
     def _music(self, call: Call) -> str:
         queue = self.book.queues.get(call.place.queue) if call.place and call.phase in (QUEUED, OFFERED) else None
@@ -738,7 +738,7 @@ class Center:
 
     def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
         """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
-        self.emit(call, do.StartMusic(call.id, self._music(call)))
+        self._emit(call, do.StartMusic(call.id, self._music(call)))
         if offer.leg and offer.leg not in event.legs:
             self._offer_failed(call, "withdrawn", now)
 
@@ -781,17 +781,15 @@ class Center:
         call = self.calls.get(call_id)
         return call if call is not None and call.far and call.far.leg == leg else None
 
-    def emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
-        """Something comes of this turn."""
+    def _emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
         self._out.append(thing)
-        self.touch(call)
+        self._touch(call)
 
-    def touch(self, call: Call) -> None:
-        """The call's row has to be written."""
+    def _touch(self, call: Call) -> None:
         if self._touched.calls.get(call.id, call) is not None:
             self._touched.calls[call.id] = call
 
-    def forget_when_done(self, call: Call) -> None:
+    def _forget_when_done(self, call: Call) -> None:
         """A call is kept until its caller has left, its agent is done with it, and its message is handed over."""
         if not (call.caller or call.wrapping or call.will) and call.id in self.calls:
             del self.calls[call.id]
@@ -804,7 +802,7 @@ class Center:
         if call.deadline is not None:
             self.timers.set(call.id, f"wait {call.waits}", call.deadline)
 
-    def mint(self, call: Call, kind: str) -> str:
+    def _mint(self, call: Call, kind: str) -> str:
         """A new id for a thing of the centre's; the flow's ids have a counter of their own, which is driven again."""
         call.minted_by_centre += 1
         return f"{call.id}-{kind}{call.minted_by_centre}"
@@ -812,7 +810,10 @@ class Center:
     def _queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
         if call.place:
             name = self.book.agents[agent].name if agent in self.book.agents else agent
-            self.emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+            self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+
+    # What the centre's parts, transfers and wills, may do with it.
+    emit, touch, mint, tell, forget_when_done = _emit, _touch, _mint, _tell, _forget_when_done
 
 
 def call_variables(call: Call, returned: bool) -> dict[str, Any]:

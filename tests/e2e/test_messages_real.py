@@ -82,8 +82,13 @@ def checked(messages: LiveHouse, house: LiveHouse) -> None:
 
 def beep(house: LiveHouse, visit: Visit) -> None:
     """The caller has heard the beep, and is being recorded."""
-    until(lambda: visit.phone.rtp.hears(BEEP, 0.15), 20, "the beep")
+    until(lambda: count(house, visit, "StartRecord") > count(house, visit, "RecordingEnded"), 20, "the order to record")
+    until(lambda: visit.phone.rtp.hears(BEEP, 0.15), 10, "the beep")
     until(lambda: not visit.phone.rtp.hears_anything(0.2), 5, "the end of the beep")
+
+
+def count(house: LiveHouse, visit: Visit, kind: str) -> int:
+    return sum(entry["type"] == kind for entry in house.timeline(visit.call))
 
 
 def speaks(visit: Visit, *tones: float, seconds: float = 1.2) -> None:
@@ -226,6 +231,7 @@ def test_a_recording_is_kept_under_its_name(messages: LiveHouse) -> None:
         speaks(visit, LOW, seconds=0.6)
         visit.phone.rtp.press("#")
         visit.phone.wait_for("released", 20)
+    print([e for e in messages.timeline(visit.call) if "Record" in e["type"] or "Digit" in e["type"] or "Step" in e["type"]])
     assert exits(messages, visit)[0] == "recorded"
     (content,) = kept(messages, visit)
     assert said(content)[1] > 300

@@ -254,6 +254,25 @@ def test_a_crash_while_the_answer_is_out_asks_again() -> None:
     assert sim.at_step(call) == "left"
 
 
+@pytest.mark.parametrize("step", [RECORD, VOICEMAIL, OUT])
+def test_a_restart_of_asterisk_closes_the_call_once_as_lost(step: dict[str, Any]) -> None:
+    sim = flow(step)
+    call = sim.dial(dnis="1")
+    if step is VOICEMAIL:
+        sim.prompt_ends(call)
+    if step is OUT:
+        sim.happen(ev.LegAnswered(call, sim.last(do.RingOutside, call).leg))
+    sim.happen(ev.PbxBack(True))
+    if step is OUT:
+        sim.happen(ev.LegEnded(call, sim.last(do.RingOutside, call).leg, 41))
+    sim.happen(ev.CallerLeft(call, 41))
+    assert sim.ending(call) == "lost_media_server"
+    if step is VOICEMAIL:
+        sim.happen(ev.RecordingEnded(call, sim.last(do.StartRecord, call).recording, "never_was"))
+    assert call not in sim.center.calls
+    assert not sim.all(do.SendMail)
+
+
 # ---- transfers ------------------------------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,7 @@ steps:
   bye: {do: hangup}
   away: {do: release}
 """
+WAIT = "{do: queue, queue: general, max_wait: 3, exits: {talked: bye, no_agents: away, too_long: take, failed: away}}"
 RECORD = """
 flow: name
 dnis: ["1101"]
@@ -67,8 +68,14 @@ steps:
 def messages(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHouse]:
     """The installation with flows that take messages."""
     plain, reviewed = FLOW.replace("    REVIEW\n", ""), FLOW.replace("REVIEW", "review: what_now").replace("1100", "1102")
+    late = plain.replace("flow: message", "flow: late").replace("1100", "1103").replace("start: take", "start: wait")
+    late = late.replace("steps:\n", f"steps:\n  wait: {WAIT}\n")
     folder = project(
-        tmp_path_factory.mktemp("messages"), message=plain, reviewed=reviewed.replace("flow: message", "flow: reviewed"), name=RECORD
+        tmp_path_factory.mktemp("messages"),
+        message=plain,
+        reviewed=reviewed.replace("flow: message", "flow: reviewed"),
+        name=RECORD,
+        late=late,
     )
     ENVIRONMENT["CALLWRIGHT_PROJECT"] = str(folder)
     with restarted(running_house, **ENVIRONMENT):
@@ -225,13 +232,25 @@ def test_who_hangs_up_while_nobody_is_there_has_left_the_message(messages: LiveH
     assert kept(messages, visit) == []
 
 
+def test_who_has_waited_beside_a_ringing_phone_leaves_a_message(messages: LiveHouse) -> None:
+    before = len(messages.mails())
+    with messages.agent_phone("103", ring=None) as agent, messages.visit("+4930555000555", "1103", tone=SILENCE) as visit:
+        agent.wait_for("invite", 10)
+        agent.wait_for("cancelled", 10)
+        beep(messages, visit)
+        speaks(visit, HIGH)
+        visit.phone.rtp.press("#")
+        visit.phone.wait_for("released", 20)
+    assert said(mailed(messages, before))[2] > 300, "a caller in a bridge cannot be recorded, and leaves it first"
+    assert kept(messages, visit) == []
+
+
 def test_a_recording_is_kept_under_its_name(messages: LiveHouse) -> None:
     with messages.visit("+4930555000555", "1101", tone=SILENCE) as visit:
         beep(messages, visit)
         speaks(visit, LOW, seconds=0.6)
         visit.phone.rtp.press("#")
         visit.phone.wait_for("released", 20)
-    print([e for e in messages.timeline(visit.call) if "Record" in e["type"] or "Digit" in e["type"] or "Step" in e["type"]])
     assert exits(messages, visit)[0] == "recorded"
     (content,) = kept(messages, visit)
     assert said(content)[1] > 300

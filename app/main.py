@@ -130,9 +130,11 @@ class Application:
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        parts = [pbx.run(), _renewing(engine), _pruning(store, partial(shelf.prune, settings.recordings.keep_days))] + (
-            [ami.run(), _returning(ami, pbx, engine)] if ami else []
-        )
+        parts = [
+            pbx.run(),
+            _renewing(engine),
+            _pruning(store, partial(shelf.tidy, settings.recordings.keep_days, pbx.stray_recordings)),
+        ] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
     # ---- parts ---------------------------------------------------------------------------------------------------------
@@ -281,13 +283,13 @@ async def _renewing(engine: Engine) -> None:
         await engine.keep_lease()
 
 
-async def _pruning(store: Store, prune_shelf: Callable[[], int]) -> None:
+async def _pruning(store: Store, tidy_shelf: Callable[[], Awaitable[int]]) -> None:
     """Drop what is too old to be kept, a while after the start and then a few times a day."""
     while True:
         await asyncio.sleep(PRUNE_EVERY)
         try:
             pruned = await store.prune()
-            log.info("dropped recordings that were too old", recordings=prune_shelf())
+            log.info("dropped recordings that were too old", recordings=await tidy_shelf())
         except (StoreError, OSError) as error:
             log.warning("what is too old could not be dropped", reason=str(error))
         else:

@@ -1,7 +1,7 @@
 """The shelf: recordings of ours as files, brought from Asterisk when a flow keeps one or a mail takes one along.
 
 A recording is written here whole or not at all. It leaves the shelf, and Asterisk, when somebody drops it (a message that a mail server has
-taken), and the shelf also when it is older than recordings are kept.
+taken), and the shelf also when it is older than recordings are kept. One that a crash left in Asterisk is brought here a while later.
 """
 
 from __future__ import annotations
@@ -99,6 +99,16 @@ class Shelf:
             log.warning("recording_not_written", recording=name, reason=error.strerror)
             raise NotThere("disk") from None
         return content
+
+    async def tidy(self, days: float, strays: Callable[[], Awaitable[list[str]]]) -> int:
+        """Take over what a crash left in Asterisk (`strays` names it), and delete what is older than so many days; how many that were."""
+        try:
+            for name in await strays():
+                await self.read(name)
+                await self._forget_there(name)
+        except Exception as error:
+            log.warning("recordings_stay_in_asterisk", error=type(error).__name__)
+        return self.prune(days)
 
     def prune(self, days: float) -> int:
         """Delete what is older than so many days; how many there were."""

@@ -369,6 +369,12 @@ class Pbx:
             await asyncio.sleep(LIVE_AGAIN)
         return await self.link.fetch(wire.recording_file(name), LIST_WITHIN)
 
+    async def stray_recordings(self) -> list[str]:
+        """Recordings of ours that Asterisk has stored and that belong to no call it has. Raises `AriError`."""
+        stored = (await self.link.request_http(Request("GET", "recordings/stored"), LIST_WITHIN)).body
+        names = [str(each.get("name", "")) for each in stored if isinstance(each, dict)]
+        return [name for name in names if (made := wire.RECORDING.fullmatch(name)) and made[1] not in self.book.calls]
+
     async def drop_recording(self, name: str) -> None:
         """Delete a recording; one that has gone is silence. Raises `AriError`."""
         with contextlib.suppress(AriNotFound):

@@ -84,6 +84,7 @@ OPERATIONS: frozenset[tuple[str, str]] = frozenset(
         ("DELETE", "/playbacks/{playbackId}"),
         ("GET", "/recordings/live/{recordingName}"),
         ("POST", "/recordings/live/{recordingName}/stop"),
+        ("GET", "/recordings/stored"),
         ("GET", "/recordings/stored/{recordingName}"),
         ("GET", "/recordings/stored/{recordingName}/file"),
         ("DELETE", "/recordings/stored/{recordingName}"),

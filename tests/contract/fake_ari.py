@@ -254,6 +254,8 @@ class FakeAri:
                 return 204, None
             case "GET" | "DELETE", ["playbacks", ident]:
                 return await self._on_playback(asked.method, ident)
+            case "GET", ["recordings", "stored"]:
+                return 200, [{"name": name, "format": "wav"} for name in self.stored]
             case _, ["recordings", where, ident, *rest]:
                 return await self._on_recording(asked.method, where, ident, rest)
             case _, ["bridges", *rest]:

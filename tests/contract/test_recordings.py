@@ -227,6 +227,18 @@ async def test_what_is_too_old_is_deleted(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "recordings").iterdir()] == [f"{CALL}-rc2.wav"]
 
 
+async def test_what_a_crash_left_in_asterisk_is_brought_to_the_shelf(tmp_path: Path, fake: FakeAri) -> None:
+    async with house(fake) as h:
+        live = await h.caller()
+        fake.stored = {NAME: sound((0.5, 3000)), f"{live}-rc1": b"RIFF", "somebody-elses": b"RIFF"}
+        one = Shelf(tmp_path / "recordings", h._post, h.pbx.recording, h.pbx.drop_recording)
+        assert await one.tidy(90, h.pbx.stray_recordings) == 0
+        assert list(fake.stored) == [f"{live}-rc1", "somebody-elses"]
+        assert [path.name for path in (tmp_path / "recordings").iterdir()] == [f"{NAME}.wav"]
+        fake.rules.append(Rule("GET", "recordings/stored", 500))
+        assert await one.tidy(90, h.pbx.stray_recordings) == 0, "and what cannot be asked for changes nothing"
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"<html>", sound()])
 def test_what_is_no_sound_has_none(content: bytes) -> None:
     assert seconds_of_sound(content) == 0.0

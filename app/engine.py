@@ -57,7 +57,7 @@ RETRY = 0.25
 PATIENCE = 1.0
 """Seconds a commit may take before calls go on without it."""
 BLIND = 10.0
-DRIVING = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.StepFailed, ev.DeskAcknowledged)
+DRIVING = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.SmsSent, ev.SmsFailed, ev.StepFailed, ev.DeskAcknowledged)
 """What drives a call on though the PBX has told nothing."""
 LINGER = 0.02
 """Seconds that what calls for no action may wait for company in a commit. A crash meanwhile is as if it had come so much earlier."""
@@ -218,7 +218,8 @@ class Engine:
         """The event that says what this process begins with, after writing down what it runs, so that it can be replayed for ever."""
         book = self.center.book
         programs: dict[str, tuple[str, Any]] = {flow.version: (flow.name, plain_program(flow.program)) for flow in book.versions()}
-        await self.store.keep_programs({book.staff: ("", plain_staff(book.queues, book.agents)), **programs}, self.clock.now())
+        staff = plain_staff(book.queues, book.agents, book.transfers)
+        await self.store.keep_programs({book.staff: ("", staff), **programs}, self.clock.now())
         flows = tuple(f"{flow.name} {flow.version}" for flow in book.versions())
         return ev.TookOver(left.now_floor, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
 
@@ -470,10 +471,10 @@ class Engine:
 
     def _is_stale(self, command: commands.Command) -> bool:
         """A dial that was held back for so long that its offer is over by now."""
-        if not isinstance(command, commands.RingAgent):
+        if not isinstance(command, commands.RingAgent | commands.RingOutside):
             return False
         call = self.center.calls.get(command.call)
-        return call is None or call.offer is None or call.offer.leg != command.leg
+        return call is None or command.leg not in [each.leg for each in (call.offer, call.far) if each]
 
     def _store_is_back(self, written: Pending) -> None:
         if self.storage_trouble:

@@ -326,9 +326,11 @@ def _entry(record: list[Any]) -> dict[str, Any]:
 
 
 def _digits_hidden(entry: dict[str, Any]) -> dict[str, Any]:
-    """A line of a timeline without the digits that were pressed or asked for."""
+    """A line of a timeline without the digits that were pressed or asked for, and the numbers that were dialled."""
     if entry["type"] == DigitPressed.__name__:
         entry["digit"] = "•"
+    elif entry["type"] in (commands.SendSms.__name__, commands.RingOutside.__name__):
+        entry |= {key: masked(str(entry[key])) for key in ("to", "number") if key in entry}
     elif entry["type"] == commands.StartAction.__name__:
         entry["params"] = {key: masked(str(value)) for key, value in entry.get("params", {}).items()}
     return entry

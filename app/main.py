@@ -31,6 +31,8 @@ from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
 from app.channels.mail import Mailer
+from app.channels.shelf import Shelf
+from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
 from app.core.events import AgentPhoneChanged, Event
@@ -119,11 +121,13 @@ class Application:
 
         actions = self._actions(engine.post)
         stack.push_async_callback(actions.close)
-        mailer = Mailer(settings.mail, engine.post)
-        stack.push_async_callback(mailer.close)
         speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
         stack.push_async_callback(speech.close)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
+        shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
+        mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
+        for part in (shelf, mailer, sms):
+            stack.push_async_callback(part.close)
         ami = self._ami(engine)
         feed, poster = Feed(store), Poster(settings.origins)
         stack.push_async_callback(poster.close)
@@ -131,13 +135,14 @@ class Application:
         house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions), feed, hooks)
         house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
-        engine.adapters = [pbx, actions, mailer, house, *([ami] if ami else [])]
+        engine.adapters = [pbx, actions, mailer, sms, shelf, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        parts = [pbx.run(), _renewing(engine), _pruning(store)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
+        tidy = partial(shelf.tidy, settings.recordings.keep_days, pbx.stray_recordings)
+        parts = [pbx.run(), _renewing(engine), _pruning(store, tidy)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
         parts += [hooks.run()] if settings.webhooks else []
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])
 
@@ -280,13 +285,14 @@ async def _renewing(engine: Engine) -> None:
         await engine.keep_lease()
 
 
-async def _pruning(store: Store) -> None:
+async def _pruning(store: Store, tidy_shelf: Callable[[], Awaitable[int]]) -> None:
     """Drop what is too old to be kept, a while after the start and then a few times a day."""
     while True:
         await asyncio.sleep(PRUNE_EVERY)
         try:
             pruned = await store.prune()
-        except StoreError as error:
+            log.info("dropped recordings that were too old", recordings=await tidy_shelf())
+        except (StoreError, OSError) as error:
             log.warning("what is too old could not be dropped", reason=str(error))
         else:
             log.info("dropped what was too old", calls=pruned)

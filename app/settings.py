@@ -16,6 +16,7 @@ from app.actions.credentials import Credentials
 from app.actions.guard import Origin
 from app.actions.webhooks import Secret, Webhook
 from app.channels.mail import MailSettings
+from app.channels.sms import SmsSettings
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -70,6 +71,12 @@ class Inbound(Part):
     secret: Secret
 
 
+class Recordings(Part):
+    """How many days recordings, and messages that no mail server took, are kept in `state`/recordings."""
+
+    keep_days: float = Field(default=90.0, gt=0)
+
+
 class Settings(BaseSettings):
     """Everything. `project` is the folder of flows, actions, queues and agents; `state` where we keep the database and prompts."""
 
@@ -84,6 +91,8 @@ class Settings(BaseSettings):
     agi: Agi = Agi()
     api: Api = Api()
     mail: MailSettings = MailSettings()
+    sms: SmsSettings = SmsSettings()
+    recordings: Recordings = Recordings()
     systems: dict[str, Credentials] = {}
     webhooks: dict[str, Webhook] = {}
     inbound: dict[str, Inbound] = {}

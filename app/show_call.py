@@ -31,6 +31,7 @@ OUTCOMES = {
     "answered": "an agent talked to the caller",
     "abandoned": "the caller left while waiting for an agent",
     "self_service": "the hotline said goodbye",
+    "transferred": "the caller was put through",
     "hung_up": "the caller hung up before that",
     "released": "back in the dialplan of the PBX",
     "lost_media_server": "the PBX went away",
@@ -127,7 +128,7 @@ class _Reader:
         self._say(e, "music", "while the caller waits", "quiet")
 
     def _ended(self, e: Entry) -> None:
-        good = e["outcome"] in ("answered", "self_service")
+        good = e["outcome"] in ("answered", "self_service", "transferred")
         told = OUTCOMES.get(e["outcome"], e["outcome"])
         self._say(e, "ended", f"{e['outcome'].replace('_', ' ')}: {told}; {e['seconds']:.1f} s in all", "good" if good else "bad")
 
@@ -172,6 +173,30 @@ class _Reader:
     def _not_mailed(self, e: Entry) -> None:
         self._say(e, "failed", f"the mail was not sent: {e['reason']}", "bad")
 
+    def _texting(self, e: Entry) -> None:
+        self._say(e, "texting", f"a text message to {masked(e['to'])}", "quiet")
+
+    def _texted(self, e: Entry) -> None:
+        self._say(e, "texted", "the gateway took the message", "good")
+
+    def _not_texted(self, e: Entry) -> None:
+        self._say(e, "failed", f"the text message was not sent: {e['reason'].replace('_', ' ')}", "bad")
+
+    # ---- recordings ----------------------------------------------------------------------------------------------------
+
+    def _records(self, e: Entry) -> None:
+        self._say(e, "records", f"what the caller says, {e['seconds']} s at most", "quiet")
+
+    def _recorded(self, e: Entry) -> None:
+        if e.get("reason"):
+            self._say(e, "failed", f"nothing was recorded: {e['reason'].replace('_', ' ')}", "bad")
+        else:
+            seconds = e.get("seconds", -1)
+            self._say(e, "recorded", f"{seconds} s" if seconds >= 0 else "a recording that ended while we were away")
+
+    def _not_kept(self, e: Entry) -> None:
+        self._say(e, "failed", f"the recording could not be kept: {e['reason']}", "bad")
+
     def _written(self, e: Entry) -> None:
         self._say(e, "written", f"{e.get('by') or 'another system'} set {', '.join(e['values'])}")
 
@@ -200,8 +225,19 @@ class _Reader:
     def _called(self, e: Entry) -> None:
         self._say(e, "dialled", f"telephone {e['endpoint']}, for {e['seconds']:.0f} s at most", "quiet")
 
+    def _called_outside(self, e: Entry) -> None:
+        self._say(e, "dialled", f"{masked(e['number'])} through {e['trunk']}, for {e['seconds']:.0f} s at most", "quiet")
+
+    def _transferred(self, e: Entry) -> None:
+        who = "the number outside" if e["to"] == "outside" else f"agent {e['to']}"
+        self._say(e, "transferred", f"the caller talks to {who}", "good")
+
+    def _transfer_ended(self, e: Entry) -> None:
+        talked = f"after {e['talked']:.1f} s of conversation" if e.get("talked") else e["outcome"].replace("_", " ")
+        self._say(e, "transfer over", talked, "plain" if e.get("talked") else "bad")
+
     def _rang(self, e: Entry) -> None:
-        self._say(e, "rang", "the agent's telephone rings")
+        self._say(e, "rang", "the telephone at the other end rings")
 
     def _connected(self, e: Entry) -> None:
         self._say(e, "answered", f"{e['agent']} talks to the caller, who waited {e['waited']:.1f} s", "good")
@@ -245,6 +281,15 @@ _TELL: dict[str, Callable[[_Reader, Entry], None]] = {
     "SendMail": _Reader._mail,
     "MailSent": _Reader._mailed,
     "MailFailed": _Reader._not_mailed,
+    "SendSms": _Reader._texting,
+    "SmsSent": _Reader._texted,
+    "SmsFailed": _Reader._not_texted,
+    "StartRecord": _Reader._records,
+    "RecordingEnded": _Reader._recorded,
+    "RecordingLost": _Reader._not_kept,
+    "RingOutside": _Reader._called_outside,
+    "Transferred": _Reader._transferred,
+    "TransferEnded": _Reader._transfer_ended,
     "SessionWritten": _Reader._written,
     "CallSteered": _Reader._steered,
     "Queued": _Reader._queued,

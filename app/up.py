@@ -142,6 +142,8 @@ class Installation:
             f'record_origins = ["http://127.0.0.1:{ports.crm}"]',
             "[mail]",
             f"port = {ports.smtp}",
+            "[sms]",
+            f'url = "http://127.0.0.1:{ports.mail}/sms"',
             "[systems.crm]",
             f'base_url = "http://127.0.0.1:{ports.crm}"',
             f"token_file = {json.dumps(str(self.state / 'crm.token'))}",

@@ -472,7 +472,7 @@ class AgentPhone(Phone):
     """A registered phone that answers calls, one after another.
 
     It rings for `ring` seconds and then answers, or answers at `answer()` when `ring` is None; with `refuse` it sends that code instead.
-    `alert=False` is a phone that answers without ever saying that it rings.
+    `alert=False` is a phone that answers without ever saying that it rings. With a `port` it is one outside, which does not register.
     It talks for `talk` seconds and hangs up, or until the other side does. Logs `invite PORT CALLID`, `answered PORT`, `cancelled`,
     `released` (by the other side), `hungup` (by us).
     """
@@ -488,10 +488,12 @@ class AgentPhone(Phone):
         refuse: int | None = None,
         alert: bool = True,
         tone: float | None = 1300.0,
+        port: int | None = None,
     ) -> None:
         self.rtp = Rtp(tone)
-        port = free_port()
-        register(sip_port, extension, secret, port)
+        if port is None:
+            port = free_port()
+            register(sip_port, extension, secret, port)
         own = "From: [$to];tag=a[pid]x[call_number]\nTo: [$from]\n"
         reply = (
             "\nVia: [$via]\nFrom: [$from]\nTo: [$to];tag=a[pid]x[call_number]\nCall-ID: [call_id]\nCSeq: [$cseq]\n"

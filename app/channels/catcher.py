@@ -1,16 +1,20 @@
-"""A mail server that delivers nothing: it keeps every message as a file and shows them on a page.
+"""A mail server, and a gateway for text messages, that deliver nothing: every message is kept as a file and shown on a page.
 
 `python -m app.channels.catcher --smtp 127.0.0.1:8025 --http 127.0.0.1:8082 --directory DIR`
 
 For demos and tests, on the loopback only. `GET /` is the page, `GET /messages` the newest first as JSON
-(`{"messages": [{id, to, sender, subject, message_id, received, body}], "count": n}`), `GET /healthz` says that it runs. Recipients
-at `refused.example` get a 550, those at `busy.example` a 451. It ends on SIGTERM or SIGINT.
+(`{"messages": [{id, to, sender, subject, message_id, received, body, attachments}], "count": n}`), `GET /messages/{id}/{n}` the n-th
+attachment from 0, `GET /healthz` says that it runs. Recipients at `refused.example` get a 550, those at `busy.example` a 451.
+`POST /sms` takes a text message in the form {To, From, Body}, `GET /sms` shows them (`{"messages": [{to, sender, text, key,
+received}]}`); one whose `Idempotency-Key` was seen before is taken and not kept again, a number that ends in 666 gets a 422.
+It ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import os
 import signal
 import time
@@ -24,7 +28,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from jinja2 import Environment
 
-MAX_MESSAGE: Final = 1 << 20
+MAX_MESSAGE: Final = 16 << 20
 SHOWN: Final = 200
 SECURITY: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -40,7 +44,11 @@ h2{font-size:1.05rem;margin:0}p{margin:.2rem 0;color:#52606d}pre{white-space:pre
 <h1>Mail catcher</h1><p>{{ count }} message{{ "" if count == 1 else "s" }}, newest first. Nothing was delivered to anybody.</p>
 {% for message in messages %}<article><h2>{{ message.subject }}</h2>
 <p>to {{ message.to }} from {{ message.sender }}, {{ message.received }}</p>
-<pre>{{ message.body | urlize(rel="noopener noreferrer", target="_blank") }}</pre></article>{% endfor %}</html>""")
+<pre>{{ message.body | urlize(rel="noopener noreferrer", target="_blank") }}</pre>
+{% for name in message.attachments %}<p><a href="/messages/{{ message.id }}/{{ loop.index0 }}">{{ name }}</a></p>{% endfor %}
+</article>{% endfor %}
+{% for text in texts %}<article><h2>Text message</h2><p>to {{ text.to }} from {{ text.sender }}, {{ text.received }}</p>
+<pre>{{ text.text }}</pre></article>{% endfor %}</html>""")
 
 
 class Mailbox:
@@ -76,7 +84,28 @@ class Mailbox:
         os.replace(partial, self._directory / f"{name}.eml")
         return name
 
-    def messages(self, limit: int) -> list[dict[str, str]]:
+    def attachment(self, ident: str, number: int) -> bytes | None:
+        """The bytes of one attachment, if there is such a one."""
+        path = next((path for path in self._files() if path.stem == ident), None)
+        found = _attachments(_message(path)) if path else []
+        return bytes(found[number].get_payload(decode=True)) if 0 <= number < len(found) else None
+
+    def keep_text(self, key: str, text: Any) -> None:
+        """Keep one text message, unless one with this key is here."""
+        if key and any(each["key"] == key for each in self.texts()):
+            return
+        self._count += 1
+        path = self._directory / f"{time.time_ns():020d}-{self._count}.sms"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"to": text["To"], "sender": text.get("From", ""), "text": text["Body"], "key": key}))
+        os.replace(partial, path)
+
+    def texts(self) -> list[dict[str, str]]:
+        """All text messages, the newest first."""
+        found = sorted(self._directory.glob("*.sms"), reverse=True)
+        return [{**json.loads(path.read_text()), "received": _received(path)} for path in found]
+
+    def messages(self, limit: int) -> list[dict[str, Any]]:
         """The newest messages first."""
         return [_summary(path) for path in self._files()[:limit]]
 
@@ -91,17 +120,37 @@ def application(mailbox: Mailbox) -> web.Application:
     """The page, the JSON list and the health check."""
 
     async def page(request: web.Request) -> web.Response:
-        html = PAGE.render(messages=mailbox.messages(SHOWN), count=len(mailbox))
+        html = PAGE.render(messages=mailbox.messages(SHOWN), count=len(mailbox), texts=mailbox.texts()[:SHOWN])
         return web.Response(text=html, content_type="text/html", headers=SECURITY)
 
     async def messages(request: web.Request) -> web.Response:
         return web.json_response({"messages": mailbox.messages(SHOWN), "count": len(mailbox)}, headers=SECURITY)
+
+    async def attachment(request: web.Request) -> web.Response:
+        content = mailbox.attachment(request.match_info["id"], int(request.match_info["n"]))
+        if content is None:
+            raise web.HTTPNotFound
+        return web.Response(body=content, content_type="audio/wav", headers=SECURITY)
+
+    async def take_text(request: web.Request) -> web.Response:
+        try:
+            text = await request.json()
+            refused = str(text["To"]).endswith("666")
+            if not refused:
+                mailbox.keep_text(request.headers.get("Idempotency-Key", ""), text)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise web.HTTPBadRequest from None
+        return web.json_response({"status": "refused" if refused else "queued"}, status=422 if refused else 201, headers=SECURITY)
+
+    async def texts(request: web.Request) -> web.Response:
+        return web.json_response({"messages": mailbox.texts()}, headers=SECURITY)
 
     async def health(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "count": len(mailbox)})
 
     app = web.Application()
     app.add_routes([web.get("/", page), web.get("/messages", messages), web.get("/healthz", health)])
+    app.add_routes([web.get(r"/messages/{id}/{n:\d{1,3}}", attachment), web.post("/sms", take_text), web.get("/sms", texts)])
     return app
 
 
@@ -148,16 +197,29 @@ def main(
     asyncio.run(serve(Mailbox(directory), address(smtp), address(http)))
 
 
-def _summary(path: Path) -> dict[str, str]:
-    message: Any = message_from_bytes(path.read_bytes(), _class=EmailMessage, policy=policy.default)
+def _message(path: Path) -> Any:
+    return message_from_bytes(path.read_bytes(), _class=EmailMessage, policy=policy.default)
+
+
+def _attachments(message: Any) -> list[Any]:
+    return list(message.iter_attachments())
+
+
+def _received(path: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(path.stem.partition("-")[0]) / 1e9))
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    message = _message(path)
     return {
         "id": path.stem,
         "to": str(message.get("To", "")),
         "sender": str(message.get("From", "")),
         "subject": str(message.get("Subject", "")),
         "message_id": str(message.get("Message-ID", "")),
-        "received": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(path.stem.partition("-")[0]) / 1e9)),
+        "received": _received(path),
         "body": _text(message),
+        "attachments": [str(part.get_filename() or "") for part in _attachments(message)],
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -20,6 +20,7 @@ import aiosmtplib
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from app.channels.shelf import NotThere
 from app.core.commands import Command, SendMail
 from app.core.events import Event, MailFailed, MailSent
 
@@ -58,13 +59,16 @@ class Unsendable(ValueError):
 
 
 class Mailer:
-    """The adapter of `SendMail`; use within a running loop.
+    """The adapter of `SendMail`; use within a running loop. `recording` gives the WAV file that goes with a message, or raises `NotThere`.
 
-    The reasons of `MailFailed`: bad_address, bad_message, refused (by the server), unreachable, timeout (it may have been sent).
+    The reasons of `MailFailed`: bad_address, bad_message, no_attachment, refused (by the server), unreachable, timeout (it may have
+    been sent).
     """
 
-    def __init__(self, settings: MailSettings, post: Callable[[Event], None]) -> None:
-        self._settings, self._post = settings, post
+    def __init__(
+        self, settings: MailSettings, post: Callable[[Event], None], recording: Callable[[str], Awaitable[bytes]] | None = None
+    ) -> None:
+        self._settings, self._post, self._recording = settings, post, recording
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def handles(self, command: Command) -> bool:
@@ -89,6 +93,8 @@ class Mailer:
         reason = ""
         try:
             message = compose(command, self._settings)
+            if command.attachment:
+                attach(message, await self._sound(command.attachment))
             async with asyncio.timeout(min(command.budget, MAX_BUDGET)):
                 await client.connect()
                 if self._settings.username:
@@ -101,6 +107,14 @@ class Mailer:
             client.close()
             del self._tasks[command.request]
         self._post(MailFailed(command.call, command.request, reason) if reason else MailSent(command.call, command.request))
+
+    async def _sound(self, name: str) -> bytes:
+        if self._recording is None:
+            raise Unsendable("no_attachment")
+        try:
+            return await self._recording(name)
+        except NotThere as error:
+            raise Unsendable("no_attachment" if str(error) == "missing" else "unreachable") from None
 
     def _client(self) -> aiosmtplib.SMTP:
         settings = self._settings
@@ -131,6 +145,11 @@ def compose(command: SendMail, settings: MailSettings) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_writable(command.body))
     return message
+
+
+def attach(message: EmailMessage, sound: bytes) -> None:
+    """A recording goes with the message, as a file that every mail program plays."""
+    message.add_attachment(sound, maintype="audio", subtype="wav", filename="message.wav")
 
 
 def _writable(text: str) -> str:

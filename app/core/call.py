@@ -22,7 +22,12 @@ from app.core.events import (
     MailFailed,
     MailSent,
     PlaybackEnded,
+    RecordingEnded,
+    RecordingKept,
+    RecordingLost,
     SessionWritten,
+    SmsFailed,
+    SmsSent,
     TimerFired,
 )
 from app.core.flow import program as nodes
@@ -45,10 +50,10 @@ SWALLOW = 3.0
 """Seconds in which a terminator typed after a full entry still belongs to it."""
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
-FLOW, QUEUED, OFFERED, TALKING, OVER = "flow", "queued", "offered", "talking", "over"
+FLOW, QUEUED, OFFERED, TALKING, TRANSFER, OVER = "flow", "queued", "offered", "talking", "transfer", "over"
 
 
-_ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed)
+_ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
 
 
 class FlowError(Exception):
@@ -63,6 +68,17 @@ class Offer:
     agent: str
     at: float
     leg: str = ""
+    ringing: bool = False
+    answered: float = 0.0
+
+
+@dataclass(slots=True)
+class Far:
+    """The far side of a transfer: an agent's id, or `outside`. `answered` is when it was."""
+
+    leg: str
+    at: float
+    to: str
     ringing: bool = False
     answered: float = 0.0
 
@@ -109,6 +125,10 @@ class Call:
     # queue and agent
     place: Place | None = None
     offer: Offer | None = None
+    far: Far | None = None
+    passed_on: float = 0.0
+    will: dict[str, Any] = field(default_factory=dict)
+    """What becomes of the message being recorded if the caller leaves; see `app.core.wills`. A plain value, replaced and never changed."""
     served_by: str = ""
     wrapping: bool = False
     connected: float = 0.0
@@ -139,6 +159,7 @@ class Call:
     played_at: float = 0.0
     unsure: str = ""
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
+    recording: str = ""
     asking: dict[str, commands.Command] = field(default_factory=dict)
     """The open step's requests that have no answer yet, by their ids."""
     automated: dict[str, list[Any]] = field(default_factory=dict)
@@ -327,6 +348,8 @@ class Call:
             self.playing, self.unsure, self.play = "", "", None
         elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self._automation(event.request)) is not None:
             event = self._keep_automated(into, event)
+        elif isinstance(event, RecordingEnded) and event.recording == self.recording:
+            self.recording = ""
         if self.wait is None or self._script is None:
             return self._taken()
         if isinstance(event, TimerFired):
@@ -484,7 +507,9 @@ class Call:
             self.music = True
         elif isinstance(order, commands.StopMusic):
             self.music = False
-        elif isinstance(order, commands.StartAction | commands.SendMail):
+        elif isinstance(order, commands.StartRecord):
+            self.recording = order.recording
+        elif isinstance(order, commands.StartAction | commands.SendMail | commands.SendSms | commands.KeepRecording):
             self.asking[order.request] = order
         elif isinstance(order, commands.HangUp):
             self.leaving = "hangup"
@@ -520,7 +545,7 @@ class Call:
         for name in self.AT_ENTRY:
             setattr(self, name, entry[name])
         self.vars, self.heard, self._scope = dict(entry["vars"]), set(entry["heard"]), None
-        self.entry, self.now = dict(entry), entry["at"]
+        self.entry, self.now, self.recording = dict(entry), entry["at"], ""
 
     def drive_again(self, entry: Mapping[str, Any], since: list[tuple[float, Any]]) -> None:
         """Bring the open step back to where it stood: from `entry`, with the (time, event) pairs handled since, silently."""

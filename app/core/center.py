@@ -12,7 +12,7 @@ Late, duplicate and unknown events are normal: they are counted and otherwise si
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,13 +27,15 @@ from app.core.defined import plain_staff, staff_hash
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
-from app.core.flow.script import Enqueue, Order
+from app.core.flow.script import Enqueue, LeaveWill, Order, Transfer
 from app.core.flow.texts import BadText
 from app.core.flow.words import unknown
 from app.core.session import SessionRefused, check_write
 from app.core.timers import Timers
+from app.core.transfer import Rules, Transfers
 from app.core.versions import ABANDONED, FAILED, LEFT, Guard, Version, Versions, Wish, marks_of
 from app.core.view import LiveCall
+from app.core.wills import Wills
 
 FLEETING = 0.03
 """Seconds of conversation that are none: an agent who hangs up within them has not served the caller."""
@@ -77,10 +79,11 @@ class Book:
     published: Versions = field(default_factory=Versions)
     staff: str = ""
     """The hash of queues and agents as they were read (`app.core.defined`)."""
+    transfers: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         self.published.shelf.update({compiled.version: compiled for compiled in self.flows.values()})
-        self.staff = self.staff or staff_hash(plain_staff(self.queues, self.agents))
+        self.staff = self.staff or staff_hash(plain_staff(self.queues, self.agents, self.transfers))
 
     def versions(self) -> list[Compiled]:
         """Every flow in every version that a call can go on with, each once; those that new calls run come first."""
@@ -132,6 +135,7 @@ class Center:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.acd = Acd(book.queues, book.agents)
+        self.transfers, self.wills = Transfers(self), Wills(self)
         self.calls: dict[str, Call] = {}
         self.timers = Timers()
         self.ignored: Counter[str] = Counter()
@@ -141,6 +145,7 @@ class Center:
         self.store_away = False
         """While nothing can be written: new calls take the fallback, and nobody is offered a call, since no phone may be dialled."""
         self._out: list[Any] = []
+        self._untold: deque[tuple[Call, str]] = deque()
         self._touched = Touched()
         self._settle = False
         self._fewer = False
@@ -196,6 +201,9 @@ class Center:
 
     def _settled(self, now: float) -> list[Any]:
         """What has come of it, with what follows from it for those who wait."""
+        while self._untold:
+            call, outcome = self._untold.popleft()
+            self._tell(call, outcome, now)
         while not self.blind and (self._fewer or (self._settle and not self.store_away)):
             if self._fewer:
                 self._fewer = False
@@ -282,6 +290,9 @@ class Center:
 
     def _to_flow(self, event: ev.CallEvent, now: float) -> None:
         call = self.calls.get(event.call)
+        if call is not None and call.will and not call.caller:
+            self.wills.feed(call, event, now)
+            return
         if call is None or not call.caller:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
@@ -402,6 +413,8 @@ class Center:
             self._talk_over(call, "lost" if call.lost else "caller", now)
         elif waiting:
             self._leave_queue(call, now)
+        elif call.far:
+            self.transfers.caller_left(call, now)
         call.outcome = _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
@@ -412,6 +425,8 @@ class Center:
         self._count(call)
         self._automate(call, "ended", now)
         self._touched.ended.append(call)
+        if call.will:
+            self.wills.caller_left(call, now)
         self._forget_when_done(call)
 
     def _refused(self, event: ev.CommandRefused, now: float) -> None:
@@ -421,20 +436,30 @@ class Center:
         self._emit(call, facts.Noticed(call.id, f"refused: {event.command}", event.reason))
         if call.phase == OFFERED and call.offer and event.ref and event.ref == call.offer.leg:
             self._offer_failed(call, "failed", now)
+        elif call.far and event.ref == call.far.leg:
+            self.transfers.refused(call, now)
         elif event.command == do.Release.__name__ and call.caller:
             self._emit(call, do.HangUp(call.id))
 
     # ---- queue and agent -----------------------------------------------------------------------------------------------
 
     def _order(self, call: Call, order: Order, now: float) -> None:
-        assert isinstance(order, Enqueue)
+        if isinstance(order, Transfer):
+            self.transfers.order(call, order, now)
+        elif isinstance(order, LeaveWill):
+            self.wills.order(call, order)
+        else:
+            assert isinstance(order, Enqueue)
+            self._enqueue(call, order, now)
+
+    def _enqueue(self, call: Call, order: Enqueue, now: float) -> None:
         kept = call.vars if call.step == call.flow.program.returns else {}
         queue = self.book.queues[kept.get("call.queue", order.queue)]
         if call.wrapping and call.offer:
             self._end_wrap_up(call, "expire", now)
         able, _ = self.acd.able(queue.name, order.skills)
         if not able:
-            self._tell(call, "no_agents", now)
+            self.tell_soon(call, "no_agents")
             return
         first = kept.get("call.first_enqueue", now)
         credit = kept.get("call.priority", queue.credit(order.place))
@@ -484,6 +509,9 @@ class Center:
         self.timers.set(call.id, "ring", now + seconds + RING_GRACE)
 
     def _leg_ringing(self, event: ev.LegRinging, now: float) -> None:
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.ringing(far)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is not None and call.offer:
             call.offer.ringing = True
@@ -491,6 +519,9 @@ class Center:
 
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
         """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.answered(far, event.at, now)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
             if call is None or call.phase != TALKING:
@@ -511,6 +542,9 @@ class Center:
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
+        if (far := self._with_far(event.call, event.leg)) is not None:
+            self.transfers.ended(far, event.cause, now)
+            return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None:
             return
@@ -634,6 +668,14 @@ class Center:
         if not call.caller:
             self._touched.ended.append(call)
         self._forget_when_done(call)
+
+    def tell_soon(self, call: Call, outcome: str) -> None:
+        """Tell the flow, once it has said all that it had to say, how a wait for somebody ended that never began."""
+        self._untold.append((call, outcome))
+
+    def transfers_up(self) -> int:
+        """How many callers are put through, or are about to be."""
+        return sum(call.far is not None for call in self.calls.values())
 
     def _tell(self, call: Call, outcome: str, now: float) -> None:
         """Tell the flow how its wait for an agent ended."""
@@ -782,6 +824,10 @@ class Center:
             self._leave_queue(call, now)
             self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
             self._tell(call, "too_long", now)
+        elif event.timer == "far" and call.far:
+            self.transfers.too_long(call, now)
+        elif event.timer == "will" and call.will and not call.caller:
+            self.wills.due(call, now)
         elif event.timer == "wrap_up" and call.wrapping:
             self._end_wrap_up(call, "expire", now)
 
@@ -804,6 +850,7 @@ class Center:
             self._run(call, now, partial(call.feed, fact, now))
             for again in call.ask_again():
                 self._emit(call, again)
+        self.wills.took_over(now)
         for state in self.acd.states():
             if state["desk"]:
                 self.acd.desk(state["id"], False, now)
@@ -822,6 +869,8 @@ class Center:
             self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
         elif call.phase == OFFERED and call.offer:
             self._find_leg(call, call.offer, event, now)
+        elif call.far:
+            self.transfers.found(call, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
             call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
@@ -876,6 +925,10 @@ class Center:
             return None
         return call
 
+    def _with_far(self, call_id: str, leg: str) -> Call | None:
+        call = self.calls.get(call_id)
+        return call if call is not None and call.far and call.far.leg == leg else None
+
     def _emit(self, call: Call, thing: do.Command | facts.Fact) -> None:
         self._out.append(thing)
         self._touch(call)
@@ -885,7 +938,8 @@ class Center:
             self._touched.calls[call.id] = call
 
     def _forget_when_done(self, call: Call) -> None:
-        if not call.caller and not call.wrapping and call.id in self.calls:
+        """A call is kept until its caller has left, its agent is done with it, and its message is handed over."""
+        if not (call.caller or call.wrapping or call.will) and call.id in self.calls:
             del self.calls[call.id]
             self.timers.cancel_all(call.id)
             self._touched.calls[call.id] = None
@@ -905,6 +959,9 @@ class Center:
         if call.place:
             name = self.book.agents[agent].name if agent in self.book.agents else agent
             self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
+
+    # What the centre's parts, transfers and wills, may do with it.
+    emit, touch, mint, tell_flow, forget_when_done = _emit, _touch, _mint, _tell, _forget_when_done
 
 
 def call_variables(call: Call, returned: bool) -> dict[str, Any]:
@@ -941,7 +998,9 @@ def _outcome(call: Call, waiting: bool, elsewhere: bool) -> str:
         return "abandoned"
     if call.connected:
         return "answered"
-    return "self_service" if call.leaving else "hung_up"
+    if call.passed_on:
+        return "transferred"
+    return "self_service" if call.leaving or call.will.get("mail") else "hung_up"
 
 
 def live_view(call: Call) -> LiveCall:
@@ -949,5 +1008,8 @@ def live_view(call: Call) -> LiveCall:
     legs = {}
     if call.offer and call.offer.leg and call.phase in (OFFERED, TALKING):
         legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
+    if call.far:
+        legs[call.far.leg] = "up" if call.far.answered else "ringing" if call.far.ringing else "created"
     playing = (call.playing,) if call.playing and not call.leaving else ()
-    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing)
+    recordings = (call.recording,) if call.recording and not call.leaving else ()
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing, recordings)

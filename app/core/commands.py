@@ -36,7 +36,7 @@ class Answer(Command):
 class Play(Command):
     """Play media to the caller, one after another, under one id.
 
-    Each item is `text:<words to speak>`, `sound:<recording>`, `digits:<0-9*#>`, `number:<n>` or `characters:<text>`.
+    Each item is `text:<words to speak>`, `sound:<file>`, `digits:<0-9*#>`, `number:<n>`, `characters:<text>`, or `recording:<id of ours>`.
     Answered by `PlaybackEnded` in every case.
     """
 
@@ -50,6 +50,27 @@ class StopPlay(Command):
     """Stop a playback; it then ends as usual. One that has ended is silence."""
 
     playback: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecord(Command):
+    """Record what the caller says, after a beep, in Asterisk, under an id of ours.
+
+    It ends by a key of `terminator` (`#`, `*`, `any` or `none`), after `silence` seconds of it, or after `seconds` in all; it goes on
+    though we are away. Answered by `RecordingEnded` in every case.
+    """
+
+    recording: str
+    seconds: int
+    silence: int
+    terminator: str = "#"
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecord(Command):
+    """End a recording now; it then ends as usual. One that has ended is silence."""
+
+    recording: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +112,19 @@ class RingAgent(Command):
     seconds: float
     ani: str = ""
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RingOutside(Command):
+    """As `RingAgent`, but dial a number through a trunk: a call that costs money. `number` is digits, with a plus before them or not."""
+
+    repeatable: ClassVar[bool] = False
+    outward: ClassVar[bool] = True
+    leg: str
+    bridge: str
+    trunk: str
+    number: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +220,10 @@ class StartAction(Command):
 
 @dataclass(frozen=True, slots=True)
 class SendMail(Command):
-    """Send one message, already rendered; `request` becomes its Message-ID. Answered by `MailSent` or `MailFailed`."""
+    """Send one message, already rendered; `request` becomes its Message-ID. Answered by `MailSent` or `MailFailed`.
+
+    `attachment` is the id of a recording that goes with it, or "".
+    """
 
     repeatable: ClassVar[bool] = False
     outward: ClassVar[bool] = True
@@ -195,6 +232,38 @@ class SendMail(Command):
     subject: str
     body: str
     budget: float = 8.0
+    attachment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendSms(Command):
+    """Send one text message; `request` is what a gateway knows a repetition by. Answered by `SmsSent` or `SmsFailed`."""
+
+    repeatable: ClassVar[bool] = False
+    outward: ClassVar[bool] = True
+    request: str
+    to: str
+    text: str
+    budget: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRecording(Command):
+    """Copy a finished recording from Asterisk to our own shelf, or (`move`) leave none there.
+
+    Answered by `RecordingKept` or `RecordingLost`.
+    """
+
+    request: str
+    recording: str
+    move: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecording(Command):
+    """Delete a recording, in Asterisk and on our shelf. One that has gone is silence."""
+
+    recording: str
 
 
 # ---- for the agents' desks --------------------------------------------------------------------------------------------

@@ -10,40 +10,51 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from app.core.acd.agents import AgentDef
 from app.core.acd.queues import QueueDef
 from app.core.acd.relaxation import Relax
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
+from app.core.transfer import Rules
 
-Staff: TypeAlias = tuple[Mapping[str, QueueDef], Mapping[str, AgentDef]]
+
+class Staff(NamedTuple):
+    """Who and what there is to reach."""
+
+    queues: Mapping[str, QueueDef]
+    agents: Mapping[str, AgentDef]
+    transfers: Rules
 
 
 class Unknown(Exception):
     """Something without which nothing can be replayed is not known; the text says what."""
 
 
-def plain_staff(queues: Mapping[str, QueueDef], agents: Mapping[str, AgentDef]) -> dict[str, Any]:
-    """Queues and agents as plain JSON values."""
+def plain_staff(queues: Mapping[str, QueueDef], agents: Mapping[str, AgentDef], transfers: Rules) -> dict[str, Any]:
+    """Queues, agents and the rules of transfers as plain JSON values."""
     return {
+        "transfers": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(transfers).items()},
         "queues": {name: asdict(queue) for name, queue in queues.items()},
         "agents": {name: {**asdict(agent), "skills": dict(agent.skills)} for name, agent in agents.items()},
     }
 
 
 def staff_hash(plain: Mapping[str, Any]) -> str:
-    """12 hex digits that are equal for equal queues and agents."""
+    """12 hex digits that are equal for equal queues, agents and rules."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:12]
 
 
-def read_staff(plain: Mapping[str, Any]) -> tuple[dict[str, QueueDef], dict[str, AgentDef]]:
-    """The queues and agents that `plain_staff` was given."""
+def read_staff(plain: Mapping[str, Any]) -> Staff:
+    """What `plain_staff` was given."""
     queues = {
         name: QueueDef(**{**queue, "relax": tuple(Relax(**rule) for rule in queue["relax"])}) for name, queue in plain["queues"].items()
     }
-    return queues, {name: AgentDef(**{**agent, "queues": tuple(agent["queues"])}) for name, agent in plain["agents"].items()}
+    agents = {name: AgentDef(**{**agent, "queues": tuple(agent["queues"])}) for name, agent in plain["agents"].items()}
+    kept: Mapping[str, Any] = plain.get("transfers", {})
+    rules: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return Staff(queues, agents, Rules(**rules))
 
 
 def plain_program(program: Program) -> dict[str, Any]:

@@ -73,6 +73,19 @@ class PlaybackEnded(CallEvent):
     ok: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingEnded(CallEvent):
+    """A `StartRecord` of ours is over, by a key, silence, its length or the end of the caller.
+
+    `reason` is "" when there is a recording, `failed` when Asterisk could not write it, `never_was` when it was ordered and is not
+    there. `seconds` is its length in whole seconds, -1 where nobody knows.
+    """
+
+    recording: str
+    reason: str = ""
+    seconds: int = -1
+
+
 # ---- the PBX: legs to agents ------------------------------------------------------------------------------------------
 
 
@@ -178,6 +191,40 @@ class MailSent(CallEvent):
 @dataclass(frozen=True, slots=True)
 class MailFailed(CallEvent):
     """The mail server refused the message, or could not be reached."""
+
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmsSent(CallEvent):
+    """The gateway took the text message."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmsFailed(CallEvent):
+    """No text message: `bad_number`, `bad_text`, `refused` (by the gateway), `unreachable`, `timeout` (it may have been sent).
+
+    `not_set_up`: the settings name no gateway.
+    """
+
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingKept(CallEvent):
+    """A recording is on our own shelf, under its name. `voiced` is how many seconds of it are no silence."""
+
+    request: str
+    voiced: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingLost(CallEvent):
+    """A recording could not be fetched from Asterisk, or not be written: `missing`, `unreachable`, `disk`."""
 
     request: str
     reason: str

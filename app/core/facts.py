@@ -102,9 +102,27 @@ class TalkEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Fact):
-    """What a `queue` step learns: `talked`, `no_agents`, `too_long`, `withdrawn`."""
+    """What a step that waits for somebody to talk to learns.
+
+    A `queue` step: `talked`, `no_agents`, `too_long`, `withdrawn`. A `transfer` step: `talked`, `no_answer`, `busy`, `failed`.
+    """
 
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred(Fact):
+    """The caller talks to the number, or the agent, that a flow transferred the call to."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded(Fact):
+    """The transfer is over: as `Outcome` names it. `talked` is in seconds."""
+
+    outcome: str
+    talked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +135,8 @@ class CallEnded(Fact):
     """The call is over, once.
 
     `outcome` is one of `answered` (an agent talked to the caller), `abandoned` (left while waiting for one), `self_service`
-    (the flow said goodbye), `hung_up` (left before either), `released` (back to the dialplan), `lost_media_server`.
+    (the flow said goodbye, or took a message), `transferred` (talked to somebody outside), `hung_up` (left before any of these),
+    `released` (back to the dialplan), `lost_media_server`.
     """
 
     outcome: str

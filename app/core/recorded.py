@@ -115,8 +115,8 @@ class Replica:
     def load_staff(self, hash_: str) -> None:
         """Begin with these queues and agents, where nothing was known of them before."""
         if self.center.book.staff != hash_:
-            queues, agents = self._programs.staff(hash_)
-            self.center = self._make(Book({}, queues, agents, PLENTY, staff=hash_))
+            queues, agents, transfers = self._programs.staff(hash_)
+            self.center = self._make(Book({}, queues, agents, PLENTY, staff=hash_, transfers=transfers))
 
     def handle(self, turn: Turn, event: ev.Event) -> dict[str, list[Record]]:
         """What comes of an event, for each call; raises `Unknown`, `Refused`."""
@@ -189,12 +189,13 @@ class Replica:
         """The process died, and the next one goes on from what was written down, with the files as they were then."""
         if not event.staff:
             raise Unknown("a process took over that did not yet write down what it ran")
-        queues, agents = self._programs.staff(event.staff)
+        queues, agents, transfers = self._programs.staff(event.staff)
         flows = [self._programs.flow(*name.split(" ")) for name in event.flows]
         calls, rows = self.rows()
         if not self.begun:
             rows = dict(event.agents)
-        self.center = self._make(Book({str(n): flow for n, flow in enumerate(flows)}, queues, agents, PLENTY, staff=event.staff))
+        numbered = {str(n): flow for n, flow in enumerate(flows)}
+        self.center = self._make(Book(numbered, queues, agents, PLENTY, staff=event.staff, transfers=transfers))
         self.center.blind = event.blind
         restore(self.center, calls, rows, self._handled, event.last)
 

@@ -15,18 +15,19 @@ from typing import Any
 
 from app.core import events as ev
 from app.core import facts
-from app.core.call import FLOW, OFFERED, QUEUED, Call, Offer, Place
+from app.core.call import FLOW, OFFERED, QUEUED, TRANSFER, Call, Far, Offer, Place
 from app.core.center import NO_FLOW, Center, waiting_of
 
-_NOT_PLAIN = {"flow", "place", "offer", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
+_NOT_PLAIN = {"flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
     *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
-    *("playing", "played_at", "unsure", "asked_until"),
+    *("playing", "played_at", "unsure", "recording", "asked_until"),
 )
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
-_PLACE, _OFFER = tuple(f.name for f in fields(Place)), tuple(f.name for f in fields(Offer))
-_centre_owns, _of_place, _of_offer = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE), attrgetter(*_OFFER)
+_PLACE, _OFFER, _FAR = (tuple(f.name for f in fields(kind)) for kind in (Place, Offer, Far))
+_centre_owns, _of_place = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE)
+_of_offer, _of_far = attrgetter(*_OFFER), attrgetter(*_FAR)
 FED = (
     ev.DigitPressed,
     ev.PlaybackEnded,
@@ -34,6 +35,11 @@ FED = (
     ev.ActionFailed,
     ev.MailSent,
     ev.MailFailed,
+    ev.SmsSent,
+    ev.SmsFailed,
+    ev.RecordingEnded,
+    ev.RecordingKept,
+    ev.RecordingLost,
     ev.SessionWritten,
     facts.Outcome,
     facts.TakenOver,
@@ -43,13 +49,14 @@ FED = (
 
 def dump_call(center: Center, call: Call) -> dict[str, Any]:
     """One call's live row."""
-    place, offer = call.place, call.offer
+    place, offer, far = call.place, call.offer, call.far
     return {
         **dict(zip(_CENTRE_OWNS, _centre_owns(call), strict=True)),
         "flow": call.flow.name,
         "version": call.flow.version,
         "place": None if place is None else dict(zip(_PLACE, _of_place(place), strict=True)),
         "offer": None if offer is None else dict(zip(_OFFER, _of_offer(offer), strict=True)),
+        "far": None if far is None else dict(zip(_FAR, _of_far(far), strict=True)),
         "entry": call.entry,
         "fed": call.events,
         "check": call.standing,
@@ -111,11 +118,11 @@ def restore(
     for call_id, row in sorted(live.items(), key=lambda item: float(item[1]["arrived"])):
         call, problem = _restore_call(center, row, [pair for pair in journal.get(call_id, ()) if _fed(pair[1])])
         problem = _files_changed(center, call) or problem
-        if not call.caller and not call.wrapping:
+        if not (call.caller or call.wrapping or call.will):
             continue
         center.calls[call_id] = call
         for name, at in row["timers"].items():
-            if not name.startswith("wait ") and (name == "wrap_up" or call.phase in (QUEUED, OFFERED)):
+            if not name.startswith("wait ") and (name in ("wrap_up", "will") or call.phase in (QUEUED, OFFERED, TRANSFER)):
                 center.timers.set(call_id, name, at)
         center.set_wait(call)
         if problem and call.phase == FLOW and call.caller and not call.leaving:
@@ -184,4 +191,5 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         setattr(call, name, row.get(name, getattr(call, name)))
     call.place = Place(**row["place"]) if row["place"] else None
     call.offer = Offer(**row["offer"]) if row["offer"] else None
+    call.far = Far(**row["far"]) if row.get("far") else None
     return call, problem

@@ -10,7 +10,8 @@ class LiveCall:
     """What of a live call the PBX adapter has to look for when it reconciles.
 
     `legs` are ids of ours that the core believes alive, each with its state ("created", "ringing", "up"); `playbacks` those
-    it waits for; `bridge` the caller's bridge or "". `caller` is False once the caller has left (wrap-up goes on).
+    it waits for, `recordings` those under way; `bridge` the caller's bridge or "". `caller` is False once the caller has left
+    (wrap-up goes on).
     """
 
     call: str
@@ -20,3 +21,4 @@ class LiveCall:
     bridge: str = ""
     legs: dict[str, str] = field(default_factory=dict)
     playbacks: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()

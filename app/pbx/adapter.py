@@ -60,6 +60,7 @@ LOOK_AFTER = 10.0  # seconds after which a playback is asked after, and every so
 GONE_WITHIN = 5.0  # seconds after which a caller who left is gone, whatever Asterisk still owes us
 DROP_AFTER = 2.0  # seconds a bridge waits for its channels to leave
 LIST_WITHIN = 5.0
+LIVE_AGAIN, LIVE_LOOKS = 0.1, 30  # how often, in seconds, a recording that just ends is looked at, and how many times
 SUBSCRIBE_AT_ONCE = 40  # channels in one request: a line may have 4096 bytes
 
 C = TypeVar("C", bound=commands.Command)
@@ -227,7 +228,9 @@ class Pbx:
         """A command about a call that has gone: what was promised in every case still comes."""
         if isinstance(command, commands.Play):
             self._post(events.PlaybackEnded(command.call, command.playback, False))
-        elif isinstance(command, commands.RingAgent):
+        elif isinstance(command, commands.StartRecord):
+            self._post(events.RecordingEnded(command.call, command.recording, "failed"))
+        elif isinstance(command, commands.RingAgent | commands.RingOutside):
             self._post(events.LegEnded(command.call, command.leg, wire.CANCELLED))
 
     def _send(self, caller: Caller, command: commands.Command | None, request: Request, then: Callable[[], None] | None = None) -> None:
@@ -249,7 +252,9 @@ class Pbx:
         """A command came to nothing: say so in the form that was promised."""
         if isinstance(command, commands.Play):
             self._take_all(self.book.playback_ended(command.playback, False))
-        elif isinstance(command, commands.RingAgent):
+        elif isinstance(command, commands.StartRecord):
+            self._not_recorded(caller, command, reason, answer)
+        elif isinstance(command, commands.RingAgent | commands.RingOutside):
             self._ring_failed(caller, command, reason, answer)
         elif caller.left or isinstance(answer, AriLost | AriNotFound | AriConflict):
             return
@@ -352,6 +357,64 @@ class Pbx:
         for command in chain.queue:
             self._answer_for_nothing(command)
 
+    # ---- recordings --------------------------------------------------------------------------------------------------
+
+    async def recording(self, name: str) -> bytes:
+        """A finished recording as a WAV file; one that is just ending is waited for. Raises `AriError`."""
+        for _ in range(LIVE_LOOKS):
+            try:
+                await self.link.request(wire.look_at_recording(name, "live"))
+            except AriNotFound:
+                break
+            await asyncio.sleep(LIVE_AGAIN)
+        return await self.link.fetch(wire.recording_file(name), LIST_WITHIN)
+
+    async def stray_recordings(self) -> list[str]:
+        """Recordings of ours that Asterisk has stored and that belong to no call it has. Raises `AriError`."""
+        stored = (await self.link.request_http(Request("GET", "recordings/stored"), LIST_WITHIN)).body
+        names = [str(each.get("name", "")) for each in stored if isinstance(each, dict)]
+        return [name for name in names if (made := wire.RECORDING.fullmatch(name)) and made[1] not in self.book.calls]
+
+    async def drop_recording(self, name: str) -> None:
+        """Delete a recording; one that has gone is silence. Raises `AriError`."""
+        with contextlib.suppress(AriNotFound):
+            await self.link.request(wire.drop_recording(name))
+
+    def _record(self, caller: Caller, command: commands.StartRecord) -> None:
+        request = wire.start_record(caller, command)
+        if caller.left:
+            self._answer_for_nothing(command)
+        elif command.recording not in self.book.recordings:
+            self.book.add_recording(caller, command.recording)
+            self._when_quiet(caller, partial(self._record_now, caller, command, request))
+
+    def _record_now(self, caller: Caller, command: commands.StartRecord, request: Request) -> None:
+        """A channel in a bridge cannot be recorded: a caller whom nobody talks to leaves it first."""
+        caller.joins = ""
+        if caller.bridge:
+            self._send(caller, None, wire.leave(caller.bridge, caller.channel))
+            caller.bridge = ""
+        self._send(caller, command, request)
+
+    def _not_recorded(self, caller: Caller, command: commands.StartRecord, reason: str, answer: AriError | None) -> None:
+        """A recording was refused, unless it is one that was asked for twice and is under way."""
+        if isinstance(answer, AriLost):
+            return  # it is looked for when the line is back
+        if isinstance(answer, AriConflict | AriTimeout):
+            self.link.send(wire.look_at_recording(command.recording, "live"), partial(self._looked_for, command), caller.call)
+            return
+        log.warning("pbx_refused", command="StartRecord", reason=reason)
+        self._take_all(self.book.recording_ended(command.recording, "failed"))
+
+    def _looked_for(self, command: commands.StartRecord, answer: Answer) -> None:
+        if isinstance(answer, AriError) and not isinstance(answer, AriLost):
+            log.warning("pbx_refused", command="StartRecord", reason=str(answer))
+            self._take_all(self.book.recording_ended(command.recording, "failed"))
+
+    def _stop_record(self, caller: Caller, command: commands.StopRecord) -> None:
+        if command.recording in self.book.recordings:
+            self._send(caller, command, wire.stop_record(command.recording))
+
     # ---- music and conversation ----------------------------------------------------------------------------------------
 
     def _start_music(self, caller: Caller, command: commands.StartMusic) -> None:
@@ -430,7 +493,7 @@ class Pbx:
 
     # ---- agents' legs --------------------------------------------------------------------------------------------------
 
-    def _ring(self, caller: Caller, command: commands.RingAgent) -> None:
+    def _ring(self, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> None:
         if command.leg in self.book.channels:
             return
         create = wire.create_leg(self._app, caller, command)
@@ -441,11 +504,13 @@ class Pbx:
         self._caller_into(caller, command, command.bridge)
         self._send(caller, command, create)
 
-    def _ring_failed(self, caller: Caller, command: commands.RingAgent, reason: str, answer: AriError | None) -> None:
+    def _ring_failed(
+        self, caller: Caller, command: commands.RingAgent | commands.RingOutside, reason: str, answer: AriError | None
+    ) -> None:
         leg = caller.legs.get(command.leg)
         if leg is None:
             if answer is None:
-                log.warning("pbx_refused", command="RingAgent", reason=reason)
+                log.warning("pbx_refused", command=type(command).__name__, reason=reason)
                 self._post(events.LegEnded(command.call, command.leg, wire.UNREACHABLE))
             return
         if isinstance(answer, AriConflict):
@@ -521,7 +586,7 @@ class Pbx:
     def _hang_up_leg(self, caller: Caller, command: commands.HangUpLeg) -> None:
         chain = self._chains.get(caller.call)
         for waiting in list(chain.queue) if chain is not None else ():
-            if isinstance(waiting, commands.RingAgent) and waiting.leg == command.leg and chain is not None:
+            if isinstance(waiting, commands.RingAgent | commands.RingOutside) and waiting.leg == command.leg and chain is not None:
                 chain.queue.remove(waiting)
                 self._post(events.LegEnded(command.call, command.leg, wire.CANCELLED))
                 return
@@ -607,10 +672,11 @@ class Pbx:
         listed = (await self.link.request_http(Request("GET", "channels"), LIST_WITHIN)).body
         bridges = (await self.link.request_http(Request("GET", "bridges"), LIST_WITHIN)).body
         playing = await self._still_playing(sorted(self.book.playbacks))
+        recordings = {each: await self._state_of_recording(each) for each in sorted(self.book.recordings)}
         channels = rec.read_channels(self._app, listed)
         arrivals = self._missed(channels, listed)
         self._startup = startup
-        return rec.Snapshot(restarted, channels, rec.read_bridges(self._app, bridges), playing, arrivals)
+        return rec.Snapshot(restarted, channels, rec.read_bridges(self._app, bridges), playing, arrivals, recordings)
 
     async def _subscribe(self, channels: list[str]) -> None:
         for i in range(0, len(channels), SUBSCRIBE_AT_ONCE):
@@ -621,6 +687,14 @@ class Pbx:
                 for one in some:
                     with contextlib.suppress(AriInvalid, AriNotFound):
                         await self.link.request_http(wire.subscribe(self._app, [one]))
+
+    async def _state_of_recording(self, recording: str) -> str:
+        """`live`, `stored`, or "" for one that is not there."""
+        for where in ("live", "stored"):
+            with contextlib.suppress(AriNotFound):
+                await self.link.request(wire.look_at_recording(recording, where))
+                return where
+        return ""
 
     async def _still_playing(self, playbacks: list[str]) -> frozenset[str]:
         """Those of the playbacks that are alive. All are asked after at once: the line keeps them in order."""
@@ -679,6 +753,8 @@ class Pbx:
             leg.rang = True
         elif isinstance(event, events.PlaybackEnded):
             self.book.playback_ended(event.playback, event.ok)
+        elif isinstance(event, events.RecordingEnded):
+            self.book.recording_ended(event.recording)
         elif isinstance(event, events.CallFound):
             self.book.calls[event.call].up = event.up
 
@@ -763,7 +839,7 @@ def _waiting_play(chain: _Chain, playback: str) -> commands.Play | None:
 
 
 def _ref(command: commands.Command) -> str:
-    return str(getattr(command, "leg", "") or getattr(command, "playback", "") or getattr(command, "bridge", ""))
+    return str(next(filter(None, (getattr(command, name, "") for name in ("leg", "playback", "recording", "bridge"))), ""))
 
 
 ENDINGS: dict[type[commands.Command], Carry] = {
@@ -775,10 +851,13 @@ ENDINGS: dict[type[commands.Command], Carry] = {
 CARRY: dict[type[commands.Command], Carry] = {
     commands.Answer: Pbx._answer,
     commands.Play: Pbx._play,
+    commands.StartRecord: Pbx._record,
+    commands.StopRecord: Pbx._stop_record,
     commands.StartMusic: Pbx._start_music,
     commands.StopMusic: Pbx._stop_music,
     commands.MarkPlace: Pbx._mark_place,
     commands.RingAgent: Pbx._ring,
+    commands.RingOutside: Pbx._ring,
     commands.JoinBridge: Pbx._join,
     commands.Talk: Pbx._talk,
     commands.HoldCaller: Pbx._hold,

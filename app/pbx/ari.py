@@ -26,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 import orjson
@@ -75,15 +75,23 @@ OPERATIONS: frozenset[tuple[str, str]] = frozenset(
         ("POST", "/channels/{channelId}/moh"),
         ("DELETE", "/channels/{channelId}/moh"),
         ("POST", "/channels/{channelId}/play/{playbackId}"),
+        ("POST", "/channels/{channelId}/record"),
         ("GET", "/channels/{channelId}/variable"),
         ("POST", "/channels/{channelId}/variables"),
         ("GET", "/events"),
         ("POST", "/events/user/{eventName}"),
         ("GET", "/playbacks/{playbackId}"),
         ("DELETE", "/playbacks/{playbackId}"),
+        ("GET", "/recordings/live/{recordingName}"),
+        ("POST", "/recordings/live/{recordingName}/stop"),
+        ("GET", "/recordings/stored"),
+        ("GET", "/recordings/stored/{recordingName}"),
+        ("GET", "/recordings/stored/{recordingName}/file"),
+        ("DELETE", "/recordings/stored/{recordingName}"),
     }
 )
 
+T = TypeVar("T")
 Json: TypeAlias = Any
 Query: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -307,6 +315,14 @@ class AriLink:
             raise answer
         return answer
 
+    async def fetch(self, path: str, seconds: float = DEADLINE) -> bytes:
+        """A file, over HTTP; raises as `request`."""
+        request = Request("GET", path)
+        answer = await self._over_http(request, seconds, lambda status, raw: _file(status, raw, request))
+        if isinstance(answer, AriError):
+            raise answer
+        return answer
+
     async def keep_filter(self, request: Request) -> None:
         """Set our application's event filter, unless it is so already; raises as `request`.
 
@@ -362,6 +378,9 @@ class AriLink:
                 self._finish(done, AriLost("the line to Asterisk is closed"))
 
     async def _http(self, request: Request, seconds: float) -> Answer:
+        return await self._over_http(request, seconds, lambda status, raw: read_answer(status, raw, request))
+
+    async def _over_http(self, request: Request, seconds: float, read: Callable[[int, bytes], T | AriError]) -> T | AriError:
         session = self._session
         if session is None:
             return AriLost("the line to Asterisk is closed")
@@ -379,7 +398,7 @@ class AriLink:
                 if raw is None:
                     response.close()
                     return AriTooBig(f"{request.method} {_anonymous(request.path)}: more than {MAX_ANSWER} bytes", response.status)
-                return read_answer(response.status, raw, request)
+                return read(response.status, raw)
         except TimeoutError:
             self._timeouts += 1
             return AriTimeout(f"{request.method} {_anonymous(request.path)}: no answer in {seconds:g} s")
@@ -683,6 +702,16 @@ def _as_one_packet(ws: aiohttp.ClientWebSocketResponse[bool]) -> Iterator[None]:
         yield
     finally:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+
+def _file(status: int, raw: bytes, request: Request) -> bytes | AriError:
+    """A file as it is; anything but a 200 is an error."""
+    answer = raw if status == 200 else read_answer(status, raw, request)
+    return (
+        AriMalformed(f"{request.method} {_anonymous(request.path)}: {status} without a file", status)
+        if isinstance(answer, Reply)
+        else answer
+    )
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:

@@ -168,7 +168,7 @@ class LocalPbx:
     def write_config(self) -> None:
         """Write all files of the instance. Harmless to repeat; a running PBX reads the change after `cli("core reload")`."""
         etc = self.directory / "etc"
-        for name in ("etc", "moh", "sounds/callwright", *_WRITABLE):
+        for name in ("etc", "moh", "sounds/callwright", *_WRITABLE, "spool/recording"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "log" / "cdr-csv").mkdir(exist_ok=True)
         self.directory.chmod(0o755)

@@ -12,6 +12,7 @@ is as it was ordered: answered), and last the callers whose arrival nobody saw.
 | a leg ringing, that was not | `LegRinging` |
 | a leg up, that was not | `LegAnswered` |
 | a playback gone | `PlaybackEnded` |
+| a recording that is not live | `RecordingEnded`: it is stored, or never was |
 | a caller in our application whom nobody knows | `CallArrived` |
 """
 
@@ -45,13 +46,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Asterisk at one moment. `bridges` is bridge -> channels in it, `playbacks` those alive of the ones we asked for."""
+    """Asterisk at one moment. `bridges` is bridge -> channels in it, `playbacks` those alive of the ones we asked for.
+
+    `recordings` has those of ours that Asterisk knows: `live` or `stored`.
+    """
 
     restarted: bool = False
     channels: Mapping[str, Found] = field(default_factory=dict)
     bridges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     playbacks: frozenset[str] = frozenset()
     arrivals: tuple[events.CallArrived, ...] = ()
+    recordings: Mapping[str, str] = field(default_factory=dict)
     where: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +96,10 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
             )
         )
         out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
+    for each in live.recordings:
+        state = found.recordings.get(each, "")
+        if state != "live":
+            out.append(events.RecordingEnded(live.call, each, "" if state == "stored" else "never_was"))
     return out
 
 

@@ -32,13 +32,18 @@ ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
 LEG = re.compile(r"([0-9a-f]{32})-leg\d{1,9}")
 BRIDGE = re.compile(r"([0-9a-f]{32})-br\d{1,9}")
 PLAYBACK = re.compile(r"([0-9a-f]{32})-pb\d{1,9}")
+RECORDING = re.compile(r"([0-9a-f]{32})-rc\d{1,9}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _NUMBER = re.compile(r"\+?[0-9*#]{1,40}")
+_OUTSIDE = re.compile(r"\+?[0-9]{2,20}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})?")
 _EPOCH = re.compile(r"\d{9,11}\.\d{1,9}")
 _VARIABLE = re.compile(r"CW_[A-Z0-9_]{1,40}")
-_MEDIA = re.compile(r"(sound:[A-Za-z0-9_./-]{1,255}|digits:[0-9*#]{1,80}|number:-?\d{1,15}|characters:[A-Za-z0-9*#@. +/-]{1,80})")
+_MEDIA = re.compile(
+    r"(sound:[A-Za-z0-9_./-]{1,255}|digits:[0-9*#]{1,80}|number:-?\d{1,15}|characters:[A-Za-z0-9*#@. +/-]{1,80}"
+    r"|recording:[0-9a-f]{32}-rc\d{1,9})"
+)
 _SPOKEN = {
     "*": "digits/star",
     "#": "digits/pound",
@@ -112,7 +117,7 @@ class Caller:
 
     `left` is what the core was told, `gone` that the channel is out of our application. `bridge` is the bridge the caller is in,
     `joins` the one to be joined when nothing plays any more, `bridges` those we made; `playbacks` are awaited, `playing` those that
-    Asterisk has; `cause` is the one with which we asked for the end.
+    Asterisk has; `recordings` are those whose end is awaited, `cause` is the one with which we asked for the end.
     """
 
     call: str
@@ -129,6 +134,7 @@ class Caller:
     bridges: set[str] = field(default_factory=set)
     playbacks: set[str] = field(default_factory=set)
     playing: set[str] = field(default_factory=set)
+    recordings: set[str] = field(default_factory=set)
 
     @property
     def over(self) -> bool:
@@ -145,6 +151,7 @@ class Book:
         self.calls: dict[str, Caller] = {}
         self.channels: dict[str, Caller | Leg] = {}
         self.playbacks: dict[str, Caller] = {}
+        self.recordings: dict[str, Caller] = {}
         self.ended: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -161,6 +168,8 @@ class Book:
             for playback in live.playbacks:
                 self.add_playback(caller, playback)
                 caller.playing.add(playback)
+            for recording in live.recordings:
+                self.add_recording(caller, recording)
         for leg, state in live.legs.items():
             known = self.add_leg(caller, leg, live.bridge, 0.0)
             known.state = {"ringing": RINGING, "up": UP}.get(state, ASKED)
@@ -184,6 +193,19 @@ class Book:
         """A playback whose end is awaited."""
         caller.playbacks.add(playback)
         self.playbacks[playback] = caller
+
+    def add_recording(self, caller: Caller, recording: str) -> None:
+        """A recording whose end is awaited, also after that of its caller."""
+        caller.recordings.add(recording)
+        self.recordings[recording] = caller
+
+    def recording_ended(self, recording: str, reason: str = "", seconds: int = -1) -> list[events.Event]:
+        """The recording is over: one `RecordingEnded`."""
+        caller = self.recordings.pop(recording, None)
+        if caller is None:
+            return []
+        caller.recordings.discard(recording)
+        return [events.RecordingEnded(caller.call, recording, reason, seconds)]
 
     def caller_left(self, caller: Caller, cause: int, elsewhere: bool = False) -> list[events.Event]:
         """The caller is gone: one `CallerLeft`, and nothing more about the caller after it."""
@@ -227,6 +249,8 @@ class Book:
     def forget(self, caller: Caller) -> None:
         """The call is over and nothing of it is left in Asterisk."""
         self.calls.pop(caller.call, None)
+        for recording in caller.recordings:
+            self.recordings.pop(recording, None)
         if self.channels.get(caller.channel) is caller:
             del self.channels[caller.channel]
 
@@ -241,6 +265,7 @@ class Book:
                 bridge=caller.bridge,
                 legs={leg.id: _STATE_WORDS[leg.state] for leg in caller.legs.values()},
                 playbacks=tuple(sorted(caller.playbacks)),
+                recordings=tuple(sorted(caller.recordings)),
             )
             for caller in self.calls.values()
             if not caller.over
@@ -482,6 +507,16 @@ def _playback_finished(book: Book, message: Json) -> Sequence[events.Event]:
     return book.playback_ended(playback["id"], playback.get("state") != "failed")
 
 
+def _recording_finished(book: Book, message: Json) -> Sequence[events.Event]:
+    told = message["recording"]
+    seconds = told.get("duration")
+    return book.recording_ended(told["name"], "", seconds if isinstance(seconds, int) and seconds >= 0 else -1)
+
+
+def _recording_failed(book: Book, message: Json) -> Sequence[events.Event]:
+    return book.recording_ended(message["recording"]["name"], "failed")
+
+
 def _nothing(book: Book, message: Json) -> Sequence[events.Event]:
     return ()
 
@@ -495,6 +530,9 @@ HANDLERS: dict[str, Callable[[Book, Json], Sequence[events.Event]]] = {
     "ChannelDtmfReceived": _digit,
     "Dial": _dial,
     "PlaybackFinished": _playback_finished,
+    "RecordingStarted": _nothing,
+    "RecordingFinished": _recording_finished,
+    "RecordingFailed": _recording_failed,
     **dict.fromkeys(UNWANTED, _nothing),
 }
 
@@ -502,11 +540,13 @@ HANDLERS: dict[str, Callable[[Book, Json], Sequence[events.Event]]] = {
 # ---- commands out -------------------------------------------------------------------------------------------------------
 
 
-def dial_string(endpoint: str) -> str:
-    """The one place where a dial string is built."""
+def dial_string(endpoint: str, number: str = "") -> str:
+    """The one place where a dial string is built: a phone of ours, or a number through a trunk."""
     if not _ENDPOINT.fullmatch(endpoint):
         raise BadCommand("an endpoint's name is letters, digits, - and _, at most 40")
-    return f"PJSIP/{endpoint}"
+    if number and not _OUTSIDE.fullmatch(number):
+        raise BadCommand("a number to dial is 2 to 20 digits, with a plus before them or not")
+    return f"PJSIP/{number}@{endpoint}" if number else f"PJSIP/{endpoint}"
 
 
 def subscribe(app: str, channels: Sequence[str]) -> Request:
@@ -534,13 +574,19 @@ def join(bridge: str, channel: str) -> Request:
     return Request("POST", f"bridges/{_ours(BRIDGE, bridge)}/addChannel", (("channel", channel),))
 
 
-def create_leg(app: str, caller: Caller, command: commands.RingAgent) -> Request:
-    """A channel to the agent's phone, in our application at once, not dialled yet.
+def leave(bridge: str, channel: str) -> Request:
+    """Take a channel out of a bridge: in one it cannot be recorded."""
+    return Request("POST", f"bridges/{_ours(BRIDGE, bridge)}/removeChannel", (("channel", channel),))
+
+
+def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> Request:
+    """A channel to the agent's phone, or through a trunk, in our application at once, not dialled yet.
 
     That its ringing is dropped is what keeps the music on in the bridge until the very answer, and after a leg that failed.
     """
+    target = (command.trunk, command.number) if isinstance(command, commands.RingOutside) else (command.endpoint,)
     query = (
-        ("endpoint", dial_string(command.endpoint)),
+        ("endpoint", dial_string(*target)),
         ("app", app),
         ("appArgs", "leg"),
         ("channelId", _ours(LEG, command.leg)),
@@ -599,6 +645,42 @@ def stop_play(playback: str) -> Request:
 def look_at_playback(playback: str) -> Request:
     """Whether a playback is alive: 404 when it is not."""
     return Request("GET", f"playbacks/{_ours(PLAYBACK, playback)}")
+
+
+def start_record(caller: Caller, command: commands.StartRecord) -> Request:
+    """Record the caller after a beep, as a WAV file with our id; one of that name that is there is not written over (409)."""
+    if command.terminator not in ("#", "*", "any", "none"):
+        raise BadCommand("a recording ends by #, *, any key or none")
+    query = (
+        ("name", _ours(RECORDING, command.recording)),
+        ("format", "wav"),
+        ("maxDurationSeconds", str(max(1, int(command.seconds)))),
+        ("maxSilenceSeconds", str(max(1, int(command.silence)))),
+        ("ifExists", "fail"),
+        ("beep", "true"),
+        ("terminateOn", command.terminator),
+    )
+    return Request("POST", f"channels/{caller.channel}/record", query)
+
+
+def stop_record(recording: str) -> Request:
+    """End a recording, which is then stored."""
+    return Request("POST", f"recordings/live/{_ours(RECORDING, recording)}/stop")
+
+
+def look_at_recording(recording: str, where: str) -> Request:
+    """Whether a recording is `live`, or `stored`: 404 when it is not."""
+    return Request("GET", f"recordings/{where}/{_ours(RECORDING, recording)}")
+
+
+def recording_file(recording: str) -> str:
+    """The path of a stored recording's own bytes."""
+    return f"recordings/stored/{_ours(RECORDING, recording)}/file"
+
+
+def drop_recording(recording: str) -> Request:
+    """Delete a stored recording."""
+    return Request("DELETE", f"recordings/stored/{_ours(RECORDING, recording)}")
 
 
 def start_music(caller: Caller, music: str = "default") -> Request:

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.core.acd import AgentDef, QueueDef, Relax
 from app.core.center import Book
 from app.core.flow.compiled import BadProgram, Compiled, compile_program
-from app.core.flow.program import Program
+from app.core.flow.program import Program, Transfer
 from app.core.flow.steps import STEPS
 from app.core.flow.words import unknown
+from app.core.transfer import Rules
 from app.publish import automations
 from app.publish.calendars import expand_all
 from app.publish.subflows import inlined
@@ -74,11 +75,30 @@ class AgentFile(Part):
     pin: str | None = None
 
 
+Pattern = Annotated[str, Field(pattern=r"^\+?[0-9]{1,20}\*?$")]
+
+
+class TransfersFile(Part):
+    """What transfers may dial, and through which trunks of Asterisk; nothing unless said. `at_once` is how many may be up together."""
+
+    trunks: Annotated[tuple[AgentId, ...], Field(min_length=1)]
+    allowed: Annotated[tuple[Pattern, ...], Field(min_length=1)]
+    denied: tuple[Pattern, ...] = ()
+    at_once: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
 class CentreFile(Part):
     """`centre.yaml`."""
 
     queues: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")], QueueFile]
     agents: dict[AgentId, AgentFile]
+    transfers: TransfersFile | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """What transfers may dial."""
+        file = self.transfers
+        return Rules(file.allowed, file.denied, file.trunks, file.at_once) if file else Rules()
 
 
 def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
@@ -90,9 +110,10 @@ def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
         raise ProjectError([*error.problems, *(_load_flows(project, outputs, names)[1] if names else ())]) from None
     queues, agents = queue_defs(centre), agent_defs(centre)
     flows, problems = _load_flows(project, outputs, queues)
+    problems += _bad_transfers(project, flows, centre.rules, agents)
     if problems:
         raise ProjectError(list(dict.fromkeys(problems)))
-    return Book(flows, queues, agents)
+    return Book(flows, queues, agents, transfers=centre.rules)
 
 
 def queue_defs(centre: CentreFile) -> dict[str, QueueDef]:
@@ -106,6 +127,39 @@ def queue_defs(centre: CentreFile) -> dict[str, QueueDef]:
 def agent_defs(centre: CentreFile) -> dict[str, AgentDef]:
     """The agents of a centre file as the core has them."""
     return {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
+
+
+def _bad_transfers(project: Path, flows: Mapping[str, Compiled], rules: Rules, agents: Mapping[str, object]) -> list[str]:
+    """Transfers that can never be dialled."""
+    problems = []
+    for path in sorted((project / "flows").glob("*.yaml")):
+        document = _maybe_read(path)
+        name = document.content.get("flow") if document and isinstance(document.content, dict) else None
+        program = next((flow.program for flow in flows.values() if flow.program.flow == name), None)
+        for step, node in program.steps.items() if program else ():
+            if document and isinstance(node, Transfer):
+                problems += [_told(path, document, ("steps", step, *key), what) for key, what in _bad_transfer(node, rules, agents)]
+    return problems
+
+
+def _bad_transfer(node: Transfer, rules: Rules, agents: Mapping[str, object]) -> list[tuple[Place, str]]:
+    if node.agent is not None:
+        return [] if node.agent in agents else [(("agent",), unknown("agent", node.agent, agents))]
+    if not rules.trunks:
+        return [((), "the project allows no transfers: expected `transfers` with `trunks` and `allowed` in centre.yaml")]
+    problems: list[tuple[Place, str]] = []
+    if node.through and node.through not in rules.trunks:
+        problems.append((("through",), unknown("trunk", node.through, rules.trunks)))
+    if node.to and "{" not in node.to and not rules.dialled(node.to):
+        problems.append((("to",), f"{node.to!r} is not a number that `transfers` in centre.yaml allow"))
+    return problems
+
+
+def _maybe_read(path: Path) -> Document | None:
+    try:
+        return _read(path)
+    except ProjectError:
+        return None
 
 
 def _load_flows(

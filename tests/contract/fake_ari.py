@@ -85,6 +85,8 @@ class FakeAri:
     channels: dict[str, dict[str, Any]] = field(default_factory=dict)
     bridges: dict[str, dict[str, Any]] = field(default_factory=dict)
     playbacks: dict[str, str] = field(default_factory=dict)
+    recordings: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
     variables: dict[tuple[str, str], str] = field(default_factory=dict)
     in_stasis: set[str] = field(default_factory=set)
     rules: list[Rule] = field(default_factory=list)
@@ -184,6 +186,8 @@ class FakeAri:
             return
         request: dict[str, Any] = {"cause": 32, "soft": True} if soft else {"cause": cause}
         await self.inject("ChannelHangupRequest", channel=body, **request)
+        for recording in [each for each, of in self.recordings.items() if of == channel]:
+            await self.recorded(recording)
         await self.inject("StasisEnd", channel=body)
         await self.inject("ChannelDestroyed", channel=body, cause=cause, cause_txt="")
 
@@ -191,6 +195,18 @@ class FakeAri:
         """A playback ends."""
         channel = self.playbacks.pop(playback)
         await self.inject("PlaybackFinished", playback={"id": playback, "state": state, "target_uri": f"channel:{channel}"})
+
+    async def recorded(self, recording: str, content: bytes = b"RIFF", failed: bool = False) -> None:
+        """A recording ends, and is stored unless it failed."""
+        channel = self.recordings.pop(recording)
+        told = {"name": recording, "format": "wav", "target_uri": f"channel:{channel}"}
+        if failed:
+            await self.inject("RecordingFailed", recording={**told, "state": "failed", "cause": "disk"})
+            return
+        self.stored[recording] = content
+        await self.inject(
+            "RecordingFinished", recording={**told, "state": "done", "duration": 3, "talking_duration": 2, "silence_duration": 1}
+        )
 
     def restart(self) -> None:
         """Asterisk began anew: nothing of before is left."""
@@ -238,6 +254,10 @@ class FakeAri:
                 return 204, None
             case "GET" | "DELETE", ["playbacks", ident]:
                 return await self._on_playback(asked.method, ident)
+            case "GET", ["recordings", "stored"]:
+                return 200, [{"name": name, "format": "wav"} for name in self.stored]
+            case _, ["recordings", where, ident, *rest]:
+                return await self._on_recording(asked.method, where, ident, rest)
             case _, ["bridges", *rest]:
                 return await self._on_bridge(asked, rest)
             case "POST", ["channels", "create"]:
@@ -269,6 +289,23 @@ class FakeAri:
             return 204, None
         return 200, {"id": ident, "state": "playing"}
 
+    async def _on_recording(self, method: str, where: str, ident: str, rest: list[str]) -> tuple[int, Any]:
+        known: Container[str] = self.recordings if where == "live" else self.stored
+        if ident not in known:
+            return 404, {"message": "Recording not found"}
+        match method, where, rest:
+            case "GET", _, []:
+                return 200, {"name": ident, "format": "wav"}
+            case "GET", "stored", ["file"]:
+                return 200, self.stored[ident]
+            case "DELETE", "stored", []:
+                del self.stored[ident]
+                return 204, None
+            case "POST", "live", ["stop"]:
+                await self.recorded(ident)
+                return 204, None
+        return 404, {"message": "Resource not found"}
+
     async def _on_bridge(self, asked: Asked, rest: list[str]) -> tuple[int, Any]:
         ident = rest[0]
         match asked.method, rest[1:]:
@@ -289,6 +326,11 @@ class FakeAri:
                 if channel not in self.in_stasis:
                     return 422, {"message": "Channel not in Stasis application"}
                 self.bridges[ident]["channels"].append(channel)
+                return 204, None
+            case "POST", ["removeChannel"]:
+                if asked.query["channel"] not in self.bridges[ident]["channels"]:
+                    return 422, {"message": "Channel not in this bridge"}
+                self.bridges[ident]["channels"].remove(asked.query["channel"])
                 return 204, None
         return 404, {"message": "Resource not found"}
 
@@ -328,6 +370,13 @@ class FakeAri:
             case "POST", ["play", playback]:
                 self.playbacks[playback] = ident
                 return 201, {"id": playback, "state": "queued"}
+            case "POST", ["record"]:
+                name = asked.query["name"]
+                if name in self.recordings or name in self.stored or any(ident in each["channels"] for each in self.bridges.values()):
+                    return 409, {"message": "Recording already exists, or the channel is in a bridge"}
+                self.recordings[name] = ident
+                await self.inject("RecordingStarted", recording={"name": name, "state": "recording", "target_uri": f"channel:{ident}"})
+                return 201, {"name": name, "format": "wav", "state": "queued", "target_uri": f"channel:{ident}"}
             case "POST", ["dial"]:
                 if channel["state"] != "Down":
                     return 409, {"message": "Channel cannot be dialed."}
@@ -365,7 +414,7 @@ class FakeAri:
             if rule.status or rule.body:
                 return rule.status, rule.body
         status, body = await self.carry_out(asked)
-        return status, b"" if body is None else json.dumps(body).encode()
+        return status, body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
     def _authorised(self, request: web.Request) -> bool:
         expected = base64.b64encode(f"{USER}:{self.password}".encode()).decode()

@@ -130,7 +130,7 @@ async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_l
 
 def test_every_operation_we_use_is_served_by_this_asterisk(pbx: LocalPbx, ari: Ari) -> None:
     served = set()
-    for page in ("applications", "asterisk", "bridges", "channels", "events", "playbacks"):
+    for page in ("applications", "asterisk", "bridges", "channels", "events", "playbacks", "recordings"):
         address = f"{pbx.ari_url}/ari/api-docs/{page}.json"
         request = urllib.request.Request(address, headers={"Authorization": authorization(pbx)})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:

@@ -40,11 +40,11 @@ def start(house: LiveHouse, **environment: str) -> float:
     return began
 
 
-def start_armed(house: LiveHouse, failpoint: str) -> None:
+def start_armed(house: LiveHouse, failpoint: str, **environment: str) -> None:
     """Replace the running application by one that dies at a failpoint."""
     if house.installation.pid("application") is not None:
         house.kill()
-    start(house, **{VARIABLE: failpoint})
+    start(house, **environment, **{VARIABLE: failpoint})
 
 
 def ready(house: LiveHouse) -> bool:

@@ -26,19 +26,19 @@ REFERENCE = "4424777"
 class Scene:
     """One call over the death of the application."""
 
-    def __init__(self, house: LiveHouse, failpoint: str, stack: ExitStack) -> None:
-        self.house, self._stack = house, stack
-        start_armed(house, failpoint)
+    def __init__(self, house: LiveHouse, failpoint: str, stack: ExitStack, **environment: str) -> None:
+        self.house, self.stack, self._environment = house, stack, environment
+        start_armed(house, failpoint, **environment)
         self._before = {row["id"] for row in house.api("/v1/calls?state=all&limit=1000")["calls"]}
         self._mails = {mail["id"] for mail in house.mails()}
         self.measured: dict[str, Any] = {}
 
     def agent(self, agent: str, **how: Any) -> AgentPhone:
-        return self._stack.enter_context(self.house.agent_phone(agent, **{"ring": 0.5, **how}))
+        return self.stack.enter_context(self.house.agent_phone(agent, **{"ring": 0.5, **how}))
 
-    def caller(self, number: str) -> Caller:
-        caller = Caller(self.house.installation.ports.sip, "1000", number=number)
-        self._stack.callback(caller.close)
+    def caller(self, number: str, dial: str = "1000") -> Caller:
+        caller = Caller(self.house.installation.ports.sip, dial, number=number)
+        self.stack.callback(caller.close)
         self.phone = caller
         return caller
 
@@ -47,7 +47,7 @@ class Scene:
         dies(self.house)
         self.died = time.monotonic()
         assert not self.phone.heard_of("released"), "the caller was cut off"
-        began = start(self.house)
+        began = start(self.house, **self._environment)
         call = self.call
         if self.house.ended(call) is None:
             self.measured["regained"] = under_control_soon(found_after(self.house, [call], began))

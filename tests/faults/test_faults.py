@@ -11,7 +11,7 @@ import pytest
 
 from tests.drawn import SEED
 from tests.e2e.house import LiveHouse
-from tests.faults import kill_points
+from tests.faults import kill_points, outside_points
 from tests.faults.case import Case
 from tests.faults.cases import CASES
 
@@ -37,4 +37,4 @@ def test_every_step_is_killed_at_every_point() -> None:
     assert len(set(names)) == len(names)
     assert {name for name in names if name.startswith("A1/")} == {
         f"A1/{step}/{point}" for step in kill_points.SCENES for point in kill_points.POINTS
-    }
+    } | {f"A1/{step}/{point}" for step in outside_points.SCENES for point in kill_points.POINTS}

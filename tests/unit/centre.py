@@ -94,7 +94,7 @@ class Sim:
     def taking_over(self, agents: Mapping[str, Any]) -> ev.TookOver:
         """The event with which a process begins that found these rows of agents, and the calls that are live."""
         self.kept |= {flow.version: (flow.name, plain_program(flow.program)) for flow in self.book.versions()}
-        self.kept[self.book.staff] = ("", plain_staff(self.book.queues, self.book.agents))
+        self.kept[self.book.staff] = ("", plain_staff(self.book.queues, self.book.agents, self.book.transfers))
         flows = tuple(f"{flow.name} {flow.version}" for flow in self.book.versions())
         return ev.TookOver(self.now, len(self.live), self.center.blind, self.book.staff, flows, agents)
 

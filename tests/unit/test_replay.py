@@ -300,8 +300,8 @@ def test_what_was_run_comes_back_under_the_version_it_had() -> None:
     assert read_program(kept, hotline.version).program == hotline.program
     assert read_program({**kept, "title": "as a newer model reads it"}, hotline.version).version == hotline.version
     sim = Sim(book())
-    queues, agents = read_staff(json.loads(json.dumps(sim.kept[sim.book.staff][1])))
-    assert (queues, agents) == (dict(sim.book.queues), dict(sim.book.agents))
+    staff = read_staff(json.loads(json.dumps(sim.kept[sim.book.staff][1])))
+    assert staff == (dict(sim.book.queues), dict(sim.book.agents), sim.book.transfers)
     with pytest.raises(Unknown, match="cannot be run any more"):
         Kept({"abc": ("order-status", {"flow": "order-status", "steps": {}})}).flow("order-status", "abc")
 

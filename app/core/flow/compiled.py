@@ -85,7 +85,7 @@ def variable_types(program: Program) -> dict[str, str]:
             types |= {f"{node.into}.found": "bool", f"{node.into}.count": "int"}
         if isinstance(node, nodes.Lookup | nodes.Act):
             types |= {f"{node.into}.{name}": kind for name, kind in program.outputs.get(node.action, {}).items()}
-        elif isinstance(node, nodes.Collect):
+        elif isinstance(node, nodes.Collect | nodes.Record):
             types[f"vars.{node.into}"] = "string"
         elif isinstance(node, nodes.Set):
             types |= {f"vars.{name}": "string" for name in node.values}
@@ -179,7 +179,7 @@ class _Check:
             yield from self.text((*where, "to"), node.to)
         if isinstance(node, nodes.Hours) and node.calendar not in self.program.tables:
             yield (*where, "calendar"), unknown("calendar", node.calendar, self.program.calendars)
-        for key in ("prompt", "mask", "retry_no_match", "retry_no_input"):
+        for key in ("prompt", "mask", "review", "retry_no_match", "retry_no_input"):
             prompt = getattr(node, key, None)
             if prompt and prompt not in self.program.prompts:
                 yield (*where, key), unknown("prompt", prompt, self.program.prompts)
@@ -190,9 +190,9 @@ class _Check:
             yield from self.action(where, node)
         if isinstance(node, nodes.Queue):
             yield from self.queue(where, node)
-        if isinstance(node, nodes.Email):
-            for key in ("to", "subject", "body"):
-                yield from self.text((*where, key), getattr(node, key))
+        if isinstance(node, nodes.Email | nodes.Voicemail | nodes.Sms | nodes.Transfer):
+            for key in ("to", "subject", "body", "text"):
+                yield from self.text((*where, key), getattr(node, key, None) or "")
         for key in ("attach", "values"):
             for name, text in getattr(node, key, {}).items():
                 yield from self.text((*where, key, name), text)

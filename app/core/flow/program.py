@@ -307,6 +307,78 @@ class Email(SelfService):
     EXITS = ("sent", "failed")
 
 
+Recorded = Annotated[int, Field(ge=1, le=300)]
+Silence = Annotated[int, Field(ge=1, le=30)]
+
+
+class Record(Step):
+    """Record what the caller says after a beep, and keep it under a name.
+
+    It ends by the terminator, after `silence` seconds of silence, or after `seconds` in all. `vars.<into>` becomes the recording's id.
+    """
+
+    do: Literal["record"]
+    into: Name
+    prompt: str | None = None
+    seconds: Recorded = 60
+    silence: Silence = 4
+    terminator: Literal["#", "*", "any", "none"] = "#"
+    EXITS = ("recorded", "nothing", "failed")
+
+
+class Voicemail(Step):
+    """Take a message and hand it over by mail, as a sound file. A caller who hangs up has left it all the same.
+
+    With `review`, a prompt, the caller chooses: 1 to listen, 2 to speak it again (`takes` times in all), 3 to send; silence sends too.
+    """
+
+    do: Literal["voicemail"]
+    to: str
+    subject: str
+    body: str
+    prompt: str
+    review: str | None = None
+    takes: Annotated[int, Field(ge=1, le=10)] = 3
+    seconds: Recorded = 120
+    silence: Silence = 5
+    terminator: Literal["#", "*", "any", "none"] = "#"
+    budget: Annotated[float, Field(gt=0, le=8.0)] = 8.0
+    mask: str | None = None
+    EXITS = ("left", "nothing", "failed")
+
+
+class Transfer(Step):
+    """Put the caller through to a number outside, or to one agent, with music until it is answered.
+
+    `to` is filled in and must be a number that the project's `transfers` allow; `through` is one of its trunks, the first unless said.
+    `ring` is how long the other phone may ring. `talked` is left when the other side hung up first.
+    """
+
+    do: Literal["transfer"]
+    to: str | None = None
+    agent: str | None = None
+    through: str | None = None
+    ring: Annotated[float, Field(gt=0, le=120.0)] = 30.0
+    EXITS = ("talked", "no_answer", "busy", "failed")
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Transfer:
+        if (self.to is None) == (self.agent is None):
+            raise ValueError("expected either `to`, a number, or `agent`")
+        return self
+
+
+class Sms(Step):
+    """Send one text message; `sent` once the gateway has taken it."""
+
+    do: Literal["sms"]
+    to: str
+    text: str
+    budget: Annotated[float, Field(gt=0, le=8.0)] = 8.0
+    mask: str | None = None
+    EXITS = ("sent", "failed")
+
+
 class Release(Step):
     """Give the call back to the dialplan. The flow ends here. Unless `for_good`, the caller is brought back when there is room."""
 
@@ -337,6 +409,10 @@ AnyStep = Annotated[
     | Subflow
     | Queue
     | Email
+    | Record
+    | Voicemail
+    | Transfer
+    | Sms
     | Release
     | Hangup,
     Field(discriminator="do"),

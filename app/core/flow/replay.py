@@ -98,7 +98,10 @@ class _RecordedAcd:
 
     def state(self, agent: str) -> dict[str, Any]:
         """With a desk unless the phone is rung at once; signed out, so that it is always asked who could still be served."""
-        return {"desk": self._next()[1] != "RingAgent", "presence": "signed_out"}
+        _, name, values, _ = self._next()
+        refused = values.get("detail", "") if name == "Noticed" and values.get("what") == "not transferred" else ""
+        phone = {"reachable": "cannot be reached" not in refused, "in_use": "is busy" in refused}
+        return {"desk": name != "RingAgent", "presence": "signed_out", "phone": phone, "work": []}
 
     def item(self, interaction: str) -> Waiting:
         return Waiting(interaction, "", {}, 0.0)
@@ -126,8 +129,14 @@ class _Alone(Center):
 
     def __init__(self, book: Book, expected: Callable[[], list[Record]], queued: list[Any]) -> None:
         super().__init__(book)
-        self.acd = cast(Acd, _RecordedAcd(lambda: expected()[len(self._out) :]))
+        self._upcoming: Callable[[], list[Record]] = lambda: expected()[len(self._out) :]
+        self.acd = cast(Acd, _RecordedAcd(self._upcoming))
         self._queued = queued
+
+    def transfers_up(self) -> int:
+        """As many as there may be where the record goes on with the news that there were."""
+        _, name, values, _ = next(iter(self._upcoming()), ["", "", {}, 0.0])
+        return self.book.transfers.at_once if name == "Noticed" and "are up already" in values.get("detail", "") else 0
 
     def _order(self, call: Call, order: Order, now: float) -> None:
         if isinstance(order, Enqueue):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.core.commands import Answer, Command, Play, StopPlay
+from app.core.commands import Answer, Command, Play, SendMail, StopPlay
 from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded
 
 if TYPE_CHECKING:
@@ -45,8 +45,32 @@ class Enqueue(Order):
     max_wait: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer(Order):
+    """Put the caller through to a number or to an agent; an `Outcome` fact tells how that ended. `trunk` "" is the project's first."""
+
+    number: str
+    trunk: str
+    agent: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveWill(Order):
+    """What becomes of a recording if the caller leaves now: it goes with `mail`, or is deleted. Without a recording: no will any more.
+
+    `whole` says that the recording is over, and on the shelf, and that there is something in it.
+    """
+
+    recording: str = ""
+    mail: SendMail | None = None
+    whole: bool = False
+
+
 Script = Generator[Command | Wait | Order, Any, T]
 
+SPOKEN = 0.2
+"""Seconds of sound in a recording below which nothing was said."""
 SECONDS_A_CHARACTER = 0.12
 PLAY_GRACE = 5.0
 QUIET = 0.5

@@ -15,6 +15,7 @@ from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.inner_steps import INNER_STEPS
 from app.core.flow.matching import whole
+from app.core.flow.outside_steps import OUTSIDE_STEPS
 from app.core.flow.script import MATCH, NO_MATCH, PERSON, Enqueue, Keys, Script, Wait, answer, ask, collect, mask, play
 from app.core.flow.texts import BadText
 
@@ -190,4 +191,5 @@ STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
     "queue": queue,
     "email": email,
     **INNER_STEPS,
+    **OUTSIDE_STEPS,
 }

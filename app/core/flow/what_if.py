@@ -73,13 +73,15 @@ def what_if(again: Replayed, rows: list[Row], other: Compiled, kept: Kept) -> Wh
             raise Unknown(again.unknown or "the flow it ran is not known")
         ran = kept.flow(again.flow, again.version)
         supply = supply_of(rows, again, ran.program)
-        queues, agents = kept.staff(supply.staff)
+        queues, agents, transfers = kept.staff(supply.staff)
     except Unknown as error:
         result.undetermined = str(error)
         return result
     result.way = supply.way
     result.end = (supply.outcome, supply.queue, supply.way[-1][0] if supply.way else "")
-    own, under = (Book({supply.arrival.dnis: flow}, queues, agents, PLENTY, staff=supply.staff) for flow in (ran, other))
+    own, under = (
+        Book({supply.arrival.dnis: flow}, queues, agents, PLENTY, staff=supply.staff, transfers=transfers) for flow in (ran, other)
+    )
     itself = _Run(supply, own, replace(result, other_way=[])).to_its_end()
     if itself.verdict not in ("same way", "undetermined"):
         result.undetermined = "a crash or a lost link in it leaves open what the caller would have done without"

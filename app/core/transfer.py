@@ -1,0 +1,168 @@
+"""Transfers: a caller is put through to a number outside, or to one agent, by a flow, and comes back to it afterwards.
+
+Numbers cost money, so that nothing can be dialled unless the project says so: `Rules` hold what is allowed, and are asked at the
+very moment of dialling. The far leg is made, joined and dialled as an agent's; the caller hears music until it answers. A dial of which
+nobody knows whether it went out (a take-over that finds no leg) is not repeated: the step leaves by `failed`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.core import commands as do
+from app.core import events as ev
+from app.core import facts
+from app.core.call import FLOW, TRANSFER, Call, Far
+from app.core.flow.script import Transfer
+
+if TYPE_CHECKING:
+    from app.core.center import Center
+
+GRACE = 5.0
+"""Seconds beyond the ring time after which a leg that told nothing is given up."""
+CANCELLED = 26
+OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
+_NUMBER = re.compile(r"\+?[0-9]{2,20}")
+_DRESSING = str.maketrans("", "", " -./()")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What transfers may dial. A pattern is a number, or its beginning and a `*`; `denied` goes before `allowed`.
+
+    A number that begins with `00` goes abroad: only a pattern that begins so allows it. `at_once` is how many may be up together.
+    """
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    trunks: tuple[str, ...] = ()
+    at_once: int = 10
+
+    def dialled(self, text: str) -> str:
+        """The number as it is dialled, or "" where it is none, or must not be."""
+        number = text.translate(_DRESSING)
+        if not _NUMBER.fullmatch(number) or any(_fits(number, pattern) for pattern in self.denied):
+            return ""
+        return number if any(_fits(number, pattern) for pattern in self.allowed) else ""
+
+
+def _fits(number: str, pattern: str) -> bool:
+    if number.startswith("00") and not pattern.startswith("00"):
+        return False
+    return number.startswith(pattern[:-1]) if pattern.endswith("*") else number == pattern
+
+
+class Transfers:
+    """The centre's part that knows far legs."""
+
+    def __init__(self, center: Center) -> None:
+        self._center = center
+
+    def order(self, call: Call, order: Transfer, now: float) -> None:
+        """Ring the far side, unless the rules or its phone forbid it."""
+        center, rules = self._center, self._center.book.transfers
+        number = rules.dialled(order.number) if order.number else ""
+        trunk = order.trunk or next(iter(rules.trunks), "")
+        refusal = self._refusal(order, number, trunk)
+        if refusal:
+            outcome, why = refusal
+            center.emit(call, facts.Noticed(call.id, "not transferred", why))
+            center.tell_soon(call, outcome)
+            return
+        call.bridge = call.bridge or center.mint(call, "br")
+        leg = center.mint(call, "leg")
+        call.phase, call.far, call.music = TRANSFER, Far(leg, now, order.agent or "outside"), True
+        if order.agent:
+            endpoint = center.book.agents[order.agent].endpoint
+            center.emit(call, do.RingAgent(call.id, leg, call.bridge, endpoint, order.seconds, call.ani, call.name))
+        else:
+            center.emit(call, do.RingOutside(call.id, leg, call.bridge, trunk, number, order.seconds))
+        center.emit(call, do.StartMusic(call.id))
+        center.timers.set(call.id, "far", now + order.seconds + GRACE)
+
+    def _refusal(self, order: Transfer, number: str, trunk: str) -> tuple[str, str] | None:
+        """The outcome of a transfer that is not tried, and why; None for one that is."""
+        center, rules = self._center, self._center.book.transfers
+        if order.agent:
+            if order.agent not in center.book.agents:
+                return "failed", f"there is no agent {order.agent} any more"
+            state = center.acd.state(order.agent)
+            if not state["phone"]["reachable"]:
+                return "no_answer", f"the phone of agent {order.agent} cannot be reached"
+            if state["phone"]["in_use"] or state["work"]:
+                return "busy", f"agent {order.agent} is busy"
+            return None
+        if not number:
+            return "failed", "this number is not one that transfers may dial"
+        if trunk not in rules.trunks:
+            return "failed", f"there is no trunk {trunk!r} for transfers"
+        if center.transfers_up() >= rules.at_once:
+            return "busy", f"{rules.at_once} transfers are up already"
+        return None
+
+    def ringing(self, call: Call) -> None:
+        """The far phone rings."""
+        assert call.far is not None
+        call.far.ringing = True
+        self._center.touch(call)
+
+    def answered(self, call: Call, at: float, now: float) -> None:
+        """The two hear one another."""
+        far = call.far
+        assert far is not None
+        if far.answered:
+            return
+        far.answered = min(max(at, far.at), now) if at else now
+        call.passed_on, call.music = far.answered, False
+        self._center.timers.cancel(call.id, "far")
+        self._center.emit(call, do.Talk(call.id, call.bridge, far.leg))
+        self._center.emit(call, facts.Transferred(call.id, far.to))
+
+    def ended(self, call: Call, cause: int, now: float) -> None:
+        """The far leg is gone: the flow goes on by the exit that says how it was."""
+        assert call.far is not None
+        self._over(call, "talked" if call.far.answered else OUTCOMES.get(cause, "failed"), now)
+
+    def too_long(self, call: Call, now: float) -> None:
+        """Nobody answered, and no leg told of its end."""
+        assert call.far is not None
+        self._center.emit(call, do.HangUpLeg(call.id, call.far.leg, CANCELLED))
+        self._over(call, "no_answer", now)
+
+    def refused(self, call: Call, now: float) -> None:
+        """Asterisk would not do it."""
+        self._over(call, "failed", now)
+
+    def caller_left(self, call: Call, now: float) -> None:
+        """Nobody is left to be put through: the far phone stops ringing, or the conversation ends."""
+        far = call.far
+        assert far is not None
+        self._center.emit(call, do.HangUpLeg(call.id, far.leg, 16 if far.answered else CANCELLED))
+        self._close(call, "talked" if far.answered else "abandoned", now)
+
+    def found(self, call: Call, event: ev.CallFound, now: float) -> None:
+        """After a gap: talking goes on, ringing goes on; a dial of which there is no trace is not repeated."""
+        far = call.far
+        assert far is not None
+        if far.leg not in event.legs:
+            self._over(call, "failed", now)
+        elif far.answered:
+            joined = far.leg in event.bridged
+            self._center.emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, far.leg))
+        else:
+            self._center.emit(call, do.StartMusic(call.id))
+
+    def _over(self, call: Call, outcome: str, now: float) -> None:
+        self._close(call, outcome, now)
+        call.phase = FLOW
+        self._center.tell_flow(call, outcome, now)
+
+    def _close(self, call: Call, outcome: str, now: float) -> None:
+        far = call.far
+        assert far is not None
+        self._center.timers.cancel(call.id, "far")
+        call.far = None
+        talked = round(now - far.answered, 3) if far.answered else 0.0
+        self._center.emit(call, facts.TransferEnded(call.id, outcome, talked))

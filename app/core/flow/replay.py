@@ -135,7 +135,8 @@ class _Alone(Center):
 
     def transfers_up(self) -> int:
         """As many as there may be where the record goes on with the news that there were."""
-        _, name, values, _ = next(iter(self._upcoming()), ["", "", {}, 0.0])
+        record: Record = next(iter(self._upcoming()), ["", "", {}, 0.0])
+        _, name, values, _ = record
         return self.book.transfers.at_once if name == "Noticed" and "are up already" in values.get("detail", "") else 0
 
     def _order(self, call: Call, order: Order, now: float) -> None:

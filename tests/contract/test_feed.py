@@ -214,7 +214,7 @@ async def test_a_target_that_fails_gets_everything_later_and_once(engine: Hall, 
         await a_call(engine, CALL)
         await until(lambda: len(taker.taken) == 2)
         assert taker.seen == 6
-        assert made.targets() == [{"name": "crm", "ok": True, "why": "", "delivered": 2}]
+        await until(lambda: made.targets() == [{"name": "crm", "ok": True, "why": "", "delivered": 2}])
     assert [message["type"] for message in taker.taken] == ["CallArrived", "CallEnded"]
 
 

@@ -20,7 +20,7 @@ from app.core.defined import Kept, Unknown
 from app.core.record import Record, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, restore
 from app.core.session import SessionRefused
-from app.core.versions import NotPublished
+from app.core.versions import NotPublished, Versions
 
 Row: TypeAlias = tuple[int, str, list[Record]]
 """A row of the journal: its number, its call ("" for the centre) and its records."""
@@ -194,7 +194,8 @@ class Replica:
         calls, rows = self.rows()
         if not self.begun:
             rows = dict(event.agents)
-        self.center = self._make(Book({str(n): flow for n, flow in enumerate(flows)}, queues, agents, PLENTY, staff=event.staff))
+        published = Versions(lines=self.center.book.published.lines)
+        self.center = self._make(Book({str(n): flow for n, flow in enumerate(flows)}, queues, agents, PLENTY, published, event.staff))
         self.center.blind = event.blind
         restore(self.center, calls, rows, self._handled, event.last)
 

@@ -325,7 +325,7 @@ class Call:
                 self._emit(self.play)
                 return self._taken()
             self.playing, self.unsure, self.play = "", "", None
-        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self._automation(event.request)) is not None:
+        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self.automation(event.request)) is not None:
             event = self._keep_automated(into, event)
         if self.wait is None or self._script is None:
             return self._taken()
@@ -341,7 +341,7 @@ class Call:
         request = getattr(event, "request", None)
         return request is None or self.asking.pop(request, None) is not None
 
-    def _automation(self, request: str) -> str | None:
+    def automation(self, request: str) -> str | None:
         """The name under which an automation's answer is kept, "" for nowhere; None for a request of a step."""
         kind, dot, n = request.removeprefix(self.id).rpartition(".")
         automations = self.flow.program.automations

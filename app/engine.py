@@ -347,7 +347,7 @@ class Engine:
             self._seen_pbx = True
 
     def _handle(self, arrival: Arrival, now: float, pending: Pending) -> None:
-        event = arrival.event
+        event = self.center.veiled(arrival.event)
         self.stats["events"] += 1
         self._note_circumstances(now, pending)
         if self._passing:

@@ -156,7 +156,7 @@ class Actions:
 
     async def _attempts(self, prepared: Prepared, command: StartAction) -> dict[str, Any]:
         try:
-            request = prepared.request(command.params, command.request)
+            request = prepared.request(command.sent, command.request)
         except BadValue as error:
             raise Failed("bad_request", str(error), system_at_fault=False) from error
         for repeats_left in range(prepared.definition.run.retry, -1, -1):

@@ -29,6 +29,7 @@ _PLACE, _OFFER = tuple(f.name for f in fields(Place)), tuple(f.name for f in fie
 _centre_owns, _of_place, _of_offer = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE), attrgetter(*_OFFER)
 FED = (
     ev.DigitPressed,
+    ev.SecretKey,
     ev.PlaybackEnded,
     ev.ActionSucceeded,
     ev.ActionFailed,

@@ -227,6 +227,7 @@ class VirtualCentre:
 
     def happen(self, event: ev.Event) -> list[Any]:
         """Something happens now; what came of it. Raises `IllegalMove` for an agent's wish that cannot be granted."""
+        event = self.center.veiled(event)
         out = self.center.handle(event, self.now)
         self._turns.append((self.now, event, out))
         if isinstance(event, ev.CallArrived):

@@ -83,6 +83,7 @@ class Sim:
 
     def happen(self, event: ev.Event) -> list[Any]:
         """An event now; what came of it."""
+        event = self.center.veiled(event)
         if self.center.circumstances != self._journaled:
             self._journaled = self.center.circumstances
             self._add_rows(ev.CircumstancesChanged(*self._journaled), [])

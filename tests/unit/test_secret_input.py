@@ -6,13 +6,19 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
+from app.core.center import Book
+from app.core.flow.compiled import compile_program
+from app.core.flow.program import Program
 from app.core.flow.secret import HIDDEN
 from app.core.record import pack
 from tests.unit.centre import Sim
+from tests.unit.test_center_machine import AGENTS, EXAMPLES, FLOW_FILE, QUEUES, STEPS, CentreMachine
 from tests.unit.test_replay import again, under
 from tests.unit.test_steps import COLLECT, QUEUE, flow, ring_in
 
@@ -26,11 +32,11 @@ CHECK: dict[str, Any] = {
     "exits": {"done": "known", "failed": "failed"},
 }
 KNOWN = {"do": "say", "prompt": "long", "exits": {"done": "again"}}
-STEPS = {"first": FIRST, "check": CHECK, "known": KNOWN, "again": {**CHECK, "exits": {"done": "end", "failed": "failed"}}}
+ASKING = {"first": FIRST, "check": CHECK, "known": KNOWN, "again": {**CHECK, "exits": {"done": "end", "failed": "failed"}}}
 
 
 def asking(**more: Any) -> tuple[Sim, str]:
-    sim = flow({**STEPS, "first": {**FIRST, **more}})
+    sim = flow({**ASKING, "first": {**FIRST, **more}})
     return sim, ring_in(sim)
 
 
@@ -72,7 +78,7 @@ def test_it_goes_to_the_action_and_is_written_down_nowhere() -> None:
 )
 def test_an_entry_counts_as_any_other_would(more: dict[str, Any], keys: str, step: str) -> None:
     sim, call = asking(**more)
-    open_sim = flow({**STEPS, "first": {**FIRST, **more, "sensitive": "false"}})
+    open_sim = flow({**ASKING, "first": {**FIRST, **more, "sensitive": "false"}})
     open_call = ring_in(open_sim)
     for each, its in ((sim, call), (open_sim, open_call)):
         each.press(its, keys)
@@ -95,7 +101,7 @@ def test_a_pause_ends_it_and_silence_is_no_input() -> None:
 
 
 def test_what_was_typed_ahead_does_not_count() -> None:
-    sim = flow({**STEPS, "first": {"do": "say", "prompt": "long", "exits": {"done": "ask"}}, "ask": FIRST})
+    sim = flow({**ASKING, "first": {"do": "say", "prompt": "long", "exits": {"done": "ask"}}, "ask": FIRST})
     call = ring_in(sim)
     sim.press(call, "12")
     sim.prompt_ends(call)
@@ -144,7 +150,7 @@ def test_what_is_made_of_it_is_as_sensitive() -> None:
     copy = {"do": "set", "values": {"code": "x{{ vars.pin }}", "plain": "y"}, "exits": {"done": "check"}}
     first = {**FIRST, "exits": {**FIRST["exits"], "match": "copy"}}
     sim = flow(
-        {**STEPS, "first": first, "copy": copy, "check": {**CHECK, "with": {"code": "{{ vars.code }}", "plain": "{{ vars.plain }}"}}}
+        {**ASKING, "first": first, "copy": copy, "check": {**CHECK, "with": {"code": "{{ vars.code }}", "plain": "{{ vars.plain }}"}}}
     )
     call = ring_in(sim)
     sim.press(call, PIN)
@@ -177,3 +183,20 @@ def test_an_agent_is_not_shown_it() -> None:
     assert PIN not in json.dumps(sim.last(do.Pop, call).card)
     sim.hangs_up(call)
     nowhere(sim)
+
+
+class SecretMachine(CentreMachine):
+    """The random life of a centre whose callers type what nobody may know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        steps = {**FLOW_FILE["steps"], "ask": {**FLOW_FILE["steps"]["ask"], "sensitive": "true", "min_length": "2"}}
+        program = Program.model_validate({**FLOW_FILE, "start": "ask", "steps": steps})
+        self.sim = Sim(Book({"1": compile_program(program, QUEUES)}, QUEUES, AGENTS, max_calls=6))
+
+
+def test_a_crash_at_any_moment_leaves_a_sensitive_input_as_sound_as_any() -> None:
+    run_state_machine_as_test(
+        SecretMachine,
+        settings=settings(max_examples=EXAMPLES // 2, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)),
+    )

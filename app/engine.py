@@ -39,8 +39,7 @@ from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.center import AWAY, Book, Center
-from app.core.defined import plain_program, plain_staff
-from app.core.flow.compiled import compile_again
+from app.core.defined import Staff, read_program, to_keep
 from app.core.record import TYPES, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
 from app.core.session import SessionRefused
@@ -209,7 +208,7 @@ class Engine:
         wanted = running | {str(row["version"]) for row in left.live.values()}
         for hash_, content in (await self.store.programs(wanted - versions.shelf.keys())).items():
             try:
-                versions.shelf[hash_] = compile_again(content, hash_)
+                versions.shelf[hash_] = read_program(content, hash_)
             except ValueError as error:
                 log.error("a program cannot be run by this release", version=hash_, problem=str(error)[:500])
         self.center.book.renumber()
@@ -217,10 +216,9 @@ class Engine:
     async def _taking_over(self, left: Recovered) -> ev.TookOver:
         """The event that says what this process begins with, after writing down what it runs, so that it can be replayed for ever."""
         book = self.center.book
-        programs: dict[str, tuple[str, Any]] = {flow.version: (flow.name, plain_program(flow.program)) for flow in book.versions()}
-        staff = plain_staff(book.queues, book.agents, book.transfers)
-        await self.store.keep_programs({book.staff: ("", staff), **programs}, self.clock.now())
-        flows = tuple(f"{flow.name} {flow.version}" for flow in book.versions())
+        running = book.versions()
+        await self.store.keep_programs(to_keep(running, Staff(book.queues, book.agents, book.transfers)), self.clock.now())
+        flows = tuple(f"{flow.name} {flow.version}" for flow in running)
         return ev.TookOver(left.now_floor, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
 
     def _note_circumstances(self, now: float, pending: Pending) -> None:
@@ -349,7 +347,7 @@ class Engine:
             self._seen_pbx = True
 
     def _handle(self, arrival: Arrival, now: float, pending: Pending) -> None:
-        event = arrival.event
+        event = self.center.veiled(arrival.event)
         self.stats["events"] += 1
         self._note_circumstances(now, pending)
         if self._passing:

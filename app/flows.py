@@ -14,6 +14,7 @@ import structlog
 
 from app.api.backend import BadFlow, Refused, StorageBusy
 from app.core import facts
+from app.core.defined import to_keep
 from app.core.events import CallerLeft, Event, FlowPublished, FlowsRead
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
@@ -54,7 +55,7 @@ class Flows:
     async def read_files(self, files: Iterable[Compiled]) -> None:
         """Write down the programs of the project's files, speak what callers will hear, and tell the centre what there is."""
         found = {flow.name: self._as_known(flow) for flow in files}
-        await self._engine.store.keep_programs(dict(map(_kept, found.values())), self._engine.clock.now())
+        await self._engine.store.keep_programs(to_keep(found.values()), self._engine.clock.now())
         self._published.shelf.update({flow.version: flow for flow in found.values()})
         running = [*found.values(), *(self._published.shelf[v.hash] for v in self._running() if v.hash in self._published.shelf)]
         await self._speak(text for flow in running for text in flow.known_texts())
@@ -174,7 +175,7 @@ class Flows:
         except Unspeakable as error:
             raise BadFlow([f"{flow.name}: a prompt cannot be spoken: {error}"]) from None
         try:
-            await self._engine.store.keep_programs(dict([_kept(flow)]), self._engine.clock.now())
+            await self._engine.store.keep_programs(to_keep([flow]), self._engine.clock.now())
         except StoreError:
             raise StorageBusy from None
         self._published.shelf.setdefault(flow.version, flow)
@@ -182,10 +183,6 @@ class Flows:
         version = self._line(flow.name).of(flow.version)
         assert version is not None
         return self._told(version)
-
-
-def _kept(flow: Compiled) -> tuple[str, tuple[str, dict[str, Any]]]:
-    return flow.version, (flow.name, flow.program.model_dump(mode="json"))
 
 
 def _tell_the_log(happened: list[tuple[float, Event, list[Any]]], agents: list[str]) -> None:

@@ -274,6 +274,7 @@ _TELL: dict[str, Callable[[_Reader, Entry], None]] = {
     "Answer": _Reader._picked_up,
     "Play": _Reader._play,
     "DigitPressed": _Reader._digit,
+    "SecretKey": _Reader._digit,
     "StartMusic": _Reader._music,
     "StartAction": _Reader._asks,
     "ActionSucceeded": _Reader._answered,

@@ -172,7 +172,7 @@ class Actions:
                 await self._turn(line, until)
             try:
                 found = await self._find(line, command, until) if line.finder is not None else None
-                return found if found is not None else await self._ask(line, command.params, command, until)
+                return found if found is not None else await self._ask(line, command.sent, command, until)
             except Failed as failure:
                 if failure.wait is not None:
                     line.closed_until = self._clock() + min(failure.wait, LONGEST_REST)
@@ -199,8 +199,8 @@ class Actions:
         finder, find = line.finder, line.prepared.definition.run.find
         assert finder is not None
         assert find is not None
-        ours = line.prepared.values(command.params, command.request, command.call)
-        params = {name: ours[name] for name in finder.prepared.definition.parameters if name in command.params}
+        ours = line.prepared.values(command.sent, command.request, command.call)
+        params = {name: ours[name] for name in finder.prepared.definition.parameters if name in command.sent}
         params |= {name: templates.body(source, set(ours))(ours) for name, source in find.parameters.items()}
         found = await self._ask(finder, params, command, until)
         return {name: found[name] for name in line.prepared.definition.response} if found[find.found] else None

@@ -25,15 +25,18 @@ from app.core.events import (
     RecordingEnded,
     RecordingKept,
     RecordingLost,
+    SecretKey,
     SessionWritten,
     SmsFailed,
     SmsSent,
     TimerFired,
 )
 from app.core.flow import program as nodes
+from app.core.flow.matching import whole
 from app.core.flow.script import PERSON, Order, Script, Wait, shortest
+from app.core.flow.secret import HIDDEN, LOST, Secrets, secret_names
 from app.core.flow.spoken import Unreadable, spoken
-from app.core.flow.steps import STEPS
+from app.core.flow.steps import STEPS, keys_of
 from app.core.flow.texts import BadText, fill, nested
 from app.core.session import SPACE
 
@@ -163,13 +166,14 @@ class Call:
     asking: dict[str, commands.Command] = field(default_factory=dict)
     """The open step's requests that have no answer yet, by their ids."""
     automated: dict[str, list[Any]] = field(default_factory=dict)
-    """Automations whose answer is wanted and not there yet: by request, the action, its parameters and its budget."""
+    """Automations whose answer is wanted and not there yet: by request, the action, its parameters, its budget, and what is hidden."""
     asked_until: float = 0.0
     """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
     now: float = 0.0
     deadline: float | None = None
     wait: Wait | None = None
+    _secrets: Secrets = field(default_factory=Secrets, repr=False)
     _script: Script[str] | None = None
     _out: list[Any] = field(default_factory=list)
     _muted: bool = False
@@ -239,8 +243,60 @@ class Call:
         with self.knowing({"call.agent": self.served_by, "call.outcome": self.outcome}):
             if automation.when and not self.test(automation.when):
                 return None
-            parameters = {name: self.fill(text) for name, text in automation.parameters.items()}
-        return commands.StartAction(self.id, f"{mint()}.{n}", automation.action, parameters, automation.budget)
+            return self.order(lambda: f"{mint()}.{n}", automation.action, automation.parameters, automation.budget)
+
+    def order(self, mint: Callable[[], str], action: str, texts: Mapping[str, str], budget: float) -> commands.StartAction:
+        """An action's order with its parameters filled; raises `BadText`, and `SecretLost` for what was typed and is forgotten."""
+        params = {name: self.fill(text) for name, text in texts.items()}
+        hidden = tuple(name for name, text in texts.items() if secret_names([text], self.vars))
+        with self.knowing(self._secrets.values):
+            secret = {name: self.fill(texts[name]) for name in hidden}
+        return commands.StartAction(self.id, mint(), action, params, budget, hidden, secret)
+
+    def set_text(self, name: str, text: str) -> None:
+        """Store a text; one with something sensitive in it is as sensitive."""
+        try:
+            hidden = secret_names([text], self.vars)
+        except BadText:
+            self.set(name, LOST)
+            return
+        if hidden:
+            with self.knowing(self._secrets.values):
+                self._secrets.values[name] = self.fill(text)
+        self.set(name, HIDDEN if hidden else self.fill(text))
+
+    def veil(self, digit: str) -> SecretKey | None:
+        """What may be known of a key that is pressed now; None where the open step is no sensitive input."""
+        node = self.flow.program.steps.get(self.step)
+        if self._script is None or not isinstance(node, nodes.Collect) or not node.sensitive or digit not in "0123456789*#":
+            return None
+        return self._secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+
+    def begin_secret(self) -> None:
+        """The caller is asked for something sensitive."""
+        self._secrets.begin()
+
+    @property
+    def secret_key(self) -> SecretKey | None:
+        """The last key of the open try."""
+        return self._secrets.last
+
+    def keep_secret(self, name: str) -> None:
+        """What was typed is the variable's value."""
+        self._secrets.keep(name)
+        self.set(name, HIDDEN)
+
+    def _forget_secrets(self) -> None:
+        """Another process goes on: what was typed is gone, and so are the orders that had it."""
+        self._secrets.forget()
+        for name, value in self.vars.items():
+            if name.startswith("vars.") and value == HIDDEN:
+                self.vars[name] = LOST
+        self._scope = None
+        for request, order in list(self.asking.items()):
+            awaited = self.wait is not None and ActionFailed in self.wait.kinds
+            if awaited and isinstance(order, commands.StartAction) and order.hidden and self.asking.pop(request, None) is not None:
+                self._advance(ActionFailed(self.id, request, "lost"))
 
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
@@ -339,6 +395,9 @@ class Call:
         elif isinstance(event, facts.TakenOver):
             self.unsure = self.playing
             self._more_time(now)
+            self._forget_secrets()
+        elif isinstance(event, SecretKey):
+            self._secrets.last = event if event.count else self._secrets.last
         elif isinstance(event, PlaybackEnded) and event.playback == self.playing:
             never_begun = event.playback == self.unsure and self.play is not None and now - self.played_at < shortest(self.play.media)
             if never_begun and self.play is not None:
@@ -346,7 +405,7 @@ class Call:
                 self._emit(self.play)
                 return self._taken()
             self.playing, self.unsure, self.play = "", "", None
-        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self._automation(event.request)) is not None:
+        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self.automation(event.request)) is not None:
             event = self._keep_automated(into, event)
         elif isinstance(event, RecordingEnded) and event.recording == self.recording:
             self.recording = ""
@@ -364,7 +423,7 @@ class Call:
         request = getattr(event, "request", None)
         return request is None or self.asking.pop(request, None) is not None
 
-    def _automation(self, request: str) -> str | None:
+    def automation(self, request: str) -> str | None:
         """The name under which an automation's answer is kept, "" for nowhere; None for a request of a step."""
         kind, dot, n = request.removeprefix(self.id).rpartition(".")
         automations = self.flow.program.automations
@@ -393,7 +452,8 @@ class Call:
 
     def ask_again(self) -> list[commands.Command]:
         """The requests whose answers are still awaited, to be made once more after a take-over."""
-        return self._unanswered() + [commands.StartAction(self.id, request, *order) for request, order in self.automated.items()]
+        automated = ((request, order) for request, order in self.automated.items() if not order[3:])
+        return self._unanswered() + [commands.StartAction(self.id, request, *order) for request, order in automated]
 
     def _unanswered(self) -> list[commands.Command]:
         """The open step's own requests, where it waits for answers."""

@@ -199,6 +199,13 @@ class Center:
             raise
         return self._settled(now)
 
+    def veiled(self, event: ev.Event) -> ev.Event:
+        """What may be written down of an event and is to be handled in its place: of a key in a sensitive input, not which one it was."""
+        if not isinstance(event, ev.DigitPressed):
+            return event
+        call = self.calls.get(event.call)
+        return (call.veil(event.digit) if call is not None and call.caller else None) or event
+
     def _settled(self, now: float) -> list[Any]:
         """What has come of it, with what follows from it for those who wait."""
         while self._untold:
@@ -316,7 +323,8 @@ class Center:
             if order is None:
                 continue
             if automation.into and on != "ended":
-                call.automated[order.request] = [order.action, dict(order.params), order.budget]
+                hidden = [list(order.hidden)] if order.hidden else []
+                call.automated[order.request] = [order.action, dict(order.params), order.budget, *hidden]
             self._emit(call, order)
 
     # ---- other systems -------------------------------------------------------------------------------------------------

@@ -210,12 +210,23 @@ class QueueLog(Command):
 
 @dataclass(frozen=True, slots=True)
 class StartAction(Command):
-    """Begin a described method of another system. Answered by `ActionSucceeded` or `ActionFailed` in `budget` seconds."""
+    """Begin a described method of another system. Answered by `ActionSucceeded` or `ActionFailed` in `budget` seconds.
+
+    What a caller typed into a sensitive input is hidden in `params`. `hidden` names those parameters; `secret` has their values, and is
+    never written down.
+    """
 
     request: str
     action: str
     params: Mapping[str, Any]
     budget: float = 2.5
+    hidden: tuple[str, ...] = ()
+    secret: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, metadata={"kept": False})
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """The parameters with their values, for the other system alone."""
+        return {**self.params, **self.secret} if self.hidden else self.params
 
 
 @dataclass(frozen=True, slots=True)

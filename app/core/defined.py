@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from app.core.acd.agents import AgentDef
 from app.core.acd.queues import QueueDef
 from app.core.acd.relaxation import Relax
-from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.compiled import Compiled, variable_types
+from app.core.flow.conditions import Conditions
 from app.core.flow.program import Program
 from app.core.transfer import Rules
 
@@ -63,10 +64,18 @@ def plain_program(program: Program) -> dict[str, Any]:
 
 
 def read_program(plain: Mapping[str, Any], version: str) -> Compiled:
-    """The program that `plain_program` was given, under the version it had then, ready to run; raises ValueError."""
+    """The program that `plain_program` was given, under the version it had then, ready to run; raises ValueError.
+
+    It was checked when it was published. What it names may be gone by now: a call that comes there takes its error exit.
+    """
     program = Program.model_validate(plain).of_version(version)
-    queues = {step["queue"]: None for step in plain["steps"].values() if step["do"] == "queue"}
-    return compile_program(program, queues)
+    return Compiled(program, Conditions(program.conditions, variable_types(program)))
+
+
+def to_keep(flows: Iterable[Compiled], *staff: Staff) -> dict[str, tuple[str, Any]]:
+    """Programs, and queues and agents, as the store and `Kept` have them: by hash the flow's name ("" for the latter) and the values."""
+    kept: dict[str, tuple[str, Any]] = {flow.version: (flow.name, plain_program(flow.program)) for flow in flows}
+    return kept | {staff_hash(plain): ("", plain) for plain in (plain_staff(*both) for both in staff)}
 
 
 class Kept:

@@ -66,6 +66,18 @@ class DigitPressed(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SecretKey(CallEvent):
+    """A key of the caller in a sensitive input, in place of its `DigitPressed`: the `count`th of a try, or 0 for one that counts nothing.
+
+    `ended` is how the try ends by it ("": not yet), `paused` how it ends if nothing more comes.
+    """
+
+    count: int
+    ended: str = ""
+    paused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PlaybackEnded(CallEvent):
     """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played."""
 

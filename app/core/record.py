@@ -28,6 +28,8 @@ class UnknownRecord(ValueError):
 def _plan(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
     plan = []
     for f in dataclasses.fields(kind):
+        if not f.metadata.get("kept", True):
+            continue
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
         plan.append((f.name, default, str(f.type).startswith("tuple")))
     return tuple(plan)

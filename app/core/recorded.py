@@ -20,7 +20,7 @@ from app.core.defined import Kept, Unknown
 from app.core.record import Record, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, restore
 from app.core.session import SessionRefused
-from app.core.versions import NotPublished
+from app.core.versions import NotPublished, Versions
 
 Row: TypeAlias = tuple[int, str, list[Record]]
 """A row of the journal: its number, its call ("" for the centre) and its records."""
@@ -195,7 +195,8 @@ class Replica:
         if not self.begun:
             rows = dict(event.agents)
         numbered = {str(n): flow for n, flow in enumerate(flows)}
-        self.center = self._make(Book(numbered, queues, agents, PLENTY, staff=event.staff, transfers=transfers))
+        published = Versions(lines=self.center.book.published.lines)
+        self.center = self._make(Book(numbered, queues, agents, PLENTY, published, event.staff, transfers))
         self.center.blind = event.blind
         restore(self.center, calls, rows, self._handled, event.last)
 

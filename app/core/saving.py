@@ -30,6 +30,7 @@ _centre_owns, _of_place = attrgetter(*_CENTRE_OWNS), attrgetter(*_PLACE)
 _of_offer, _of_far = attrgetter(*_OFFER), attrgetter(*_FAR)
 FED = (
     ev.DigitPressed,
+    ev.SecretKey,
     ev.PlaybackEnded,
     ev.ActionSucceeded,
     ev.ActionFailed,

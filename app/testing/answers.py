@@ -108,7 +108,7 @@ class ActionAnswers:
 
     def answer(self, command: do.StartAction, mode: str | float) -> tuple[float, ev.CallEvent]:
         """After how many seconds what comes of the request; `mode` is the call's own."""
-        self.asked.append(command.params)
+        self.asked.append(command.sent)
         seconds = self._seconds
         if mode == "failing":
             outcome: Outcome = ("status", "HTTP 503")
@@ -116,7 +116,7 @@ class ActionAnswers:
             outcome = self._extracted(NONSENSE)
         else:
             seconds = NEVER if mode == "slow" else float(mode or seconds)
-            outcome = self._outcome(command.params)
+            outcome = self._outcome(command.sent)
         budget = min(command.budget, MAX_BUDGET)
         if seconds >= budget:
             seconds, outcome = budget, ("timeout", f"no answer within {budget:g} s")

@@ -18,6 +18,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.call import TALKING
 from app.core.center import Center
+from app.core.versions import Versions
 from app.testing import sound
 from app.testing.agent import VirtualAgent
 from app.testing.answers import ActionAnswers, mode_of
@@ -75,7 +76,7 @@ class VirtualCentre:
 
     def __init__(self, project: Project, coverage: Coverage | None = None) -> None:
         self.project = project
-        self.book = project.book
+        self.book = replace(project.book, published=Versions())
         self.center = Center(self.book)
         self.now = BEGINNING.timestamp()
         self.clock = Clock(self)
@@ -146,7 +147,7 @@ class VirtualCentre:
             raise LookupError(f"there is no condition {name!r}")
         self._settle_rows()
         broken = {number: replace(flow, conditions=Failing(flow.conditions, name)) for number, flow in flows.items()}
-        self.book = self.center.book = replace(self.book, flows=broken)
+        self.book = self.center.book = replace(self.book, flows=broken, published=Versions())
 
     def ring_seconds(self, call: str) -> float:
         """How long a phone rings for this call."""
@@ -226,6 +227,7 @@ class VirtualCentre:
 
     def happen(self, event: ev.Event) -> list[Any]:
         """Something happens now; what came of it. Raises `IllegalMove` for an agent's wish that cannot be granted."""
+        event = self.center.veiled(event)
         out = self.center.handle(event, self.now)
         self._turns.append((self.now, event, out))
         if isinstance(event, ev.CallArrived):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import time
@@ -18,6 +19,8 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import IllegalMove, UnknownAgent
+from app.core.flow.compiled import Compiled, compile_program
+from app.core.flow.program import Program
 from app.core.record import pack
 from app.engine import Clock, Engine, LeaseGone
 from app.store import Batch, Holder, Store, StoreBusy, StoreFull
@@ -181,6 +184,40 @@ def locked(url: str) -> sqlite3.Connection:
     return connection
 
 
+def secret_flow(length: int) -> Compiled:
+    """A flow that asks for digits nobody may know, and hands them to a system of record."""
+    ask = {
+        "do": "collect",
+        "into": "pin",
+        "sensitive": True,
+        "length": length,
+        "prompt": "ask",
+        "retry_no_match": "ask",
+        "retry_no_input": "ask",
+    }
+    check = {
+        "do": "action",
+        "into": "found",
+        "action": "find",
+        "with": {"pin": "{{ vars.pin }}"},
+        "exits": {"done": "end", "failed": "end"},
+    }
+    steps = {
+        "ask": {**ask, "exits": {"match": "check", "no_match": "end", "no_input": "end"}},
+        "check": check,
+        "end": {"do": "hangup"},
+    }
+    content = {
+        "flow": "secret",
+        "start": "ask",
+        "on_error": "end",
+        "prompts": {"ask": "Your number."},
+        "steps": steps,
+        "outputs": {"find": {}},
+    }
+    return compile_program(Program.model_validate(content), {})
+
+
 # ---- the order of things ------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +235,33 @@ async def test_every_command_is_in_the_journal_before_it_is_carried_out(house: H
     told = [name for _, (_, name, *_) in timeline]
     assert told[:2] == ["CallArrived", "FlowBegan"]
     assert told.index("LegAnswered") < told.index("Talk") < told.index("CallerLeft") < told.index("CallEnded")
+
+
+async def test_what_is_typed_into_a_sensitive_input_is_in_no_row(sqlite_url: str, key_file: Path) -> None:
+    """The journal, the live rows and the file itself, while the call goes on and when it is over."""
+    pin = "739152"
+    async with hall(sqlite_url, key_file, start=False) as house:
+        house.engine.center.book.flows = {"1000": secret_flow(len(pin))}
+        await house.start()
+        house.dial("call1")
+        await house.given(do.Play, "call1")
+        for key in pin:
+            house.engine.post(ev.DigitPressed("call1", key))
+        order = await house.given(do.StartAction, "call1")
+        assert order.sent == {"pin": pin}
+        assert house.hands.too_early == []
+        await until(lambda: not house.engine._inbox)
+        left = await house.store.recover()
+        timeline = await house.store.timeline("call1")
+        assert timeline is not None
+        assert [record[2]["count"] for _, record in timeline if record[1] == "SecretKey"] == [1, 2, 3, 4, 5, 6]
+        kept = json.dumps([left.live, [record for _, record in timeline]]) + repr(left.journal) + repr(house.told)
+        assert set(left.live) == {"call1"}
+        assert pin not in kept
+        assert "DigitPressed" not in kept
+    files = b"".join(file.read_bytes() for file in key_file.parent.iterdir() if file.name.startswith("callwright.db"))
+    assert files
+    assert pin.encode() not in files
 
 
 async def test_a_listener_hears_of_it_only_when_it_is_durable(house: Hall) -> None:

@@ -12,7 +12,7 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.center import Book, Center
-from app.core.defined import Kept, plain_program, plain_staff
+from app.core.defined import Kept, Staff, to_keep
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call
 from app.core.flow.what_if import what_if
@@ -83,9 +83,12 @@ class Sim:
 
     def happen(self, event: ev.Event) -> list[Any]:
         """An event now; what came of it."""
+        event = self.center.veiled(event)
         if self.center.circumstances != self._journaled:
             self._journaled = self.center.circumstances
             self._add_rows(ev.CircumstancesChanged(*self._journaled), [])
+        if isinstance(event, ev.FlowPublished | ev.FlowsRead):
+            self.kept |= to_keep(self.book.published.shelf.values())
         out = self.center.handle(event, self.now)
         self._add_rows(event, out)
         self._write_down(event, out)
@@ -93,8 +96,7 @@ class Sim:
 
     def taking_over(self, agents: Mapping[str, Any]) -> ev.TookOver:
         """The event with which a process begins that found these rows of agents, and the calls that are live."""
-        self.kept |= {flow.version: (flow.name, plain_program(flow.program)) for flow in self.book.versions()}
-        self.kept[self.book.staff] = ("", plain_staff(self.book.queues, self.book.agents, self.book.transfers))
+        self.kept |= to_keep(self.book.versions(), Staff(self.book.queues, self.book.agents, self.book.transfers))
         flows = tuple(f"{flow.name} {flow.version}" for flow in self.book.versions())
         return ev.TookOver(self.now, len(self.live), self.center.blind, self.book.staff, flows, agents)
 

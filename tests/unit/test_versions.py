@@ -263,7 +263,7 @@ def test_failures_are_counted_by_the_exit_and_by_the_error_exit(shop: Shop) -> N
     assert shop.last(facts.VersionChanged).why.startswith("failures: 100%")
     shop.publish(TWO, numbers=("+49666",), guard={"calls": 1, "margin": 0.1})
     call = shop.caller("+49666")
-    shop.out += shop.center.fail(call, "a mistake", shop.now)
+    shop.happen(ev.StepFailed(call, "a mistake"))
     shop.hangs_up(call)
     assert shop.states()[3] == "taken_back"
 

@@ -230,6 +230,14 @@ def test_a_condition_may_fail_and_a_process_die_afterwards(hotline: VirtualCentr
     assert first.reaches("to_general").path[-2] == ("premium_check", "failed")
 
 
+def test_a_condition_that_fails_in_one_test_holds_in_the_next(demo: Project) -> None:
+    VirtualCentre(demo).condition_fails("caller_unknown")
+    hotline = VirtualCentre(demo)
+    call = hotline.dial(KNOWN)
+    assert hotline.crash() == []
+    assert call.reaches("greet").path[0] == ("recognise", "found")
+
+
 def test_a_mail_is_there_once_though_its_confirmation_was_lost(hotline: VirtualCentre) -> None:
     hotline.action(PHONE).answers(premium=False)
     call = hotline.dial(KNOWN).reaches("mail")

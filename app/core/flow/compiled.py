@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
@@ -108,15 +107,6 @@ def compile_program(program: Program, queues: Mapping[str, object]) -> Compiled:
     if problems:
         raise BadProgram(problems)
     return Compiled(program, conditions)
-
-
-def compile_again(content: Mapping[str, Any], version: str) -> Compiled:
-    """A program that was checked when it was published, as it was written down then, ready to run; raises `ValueError`.
-
-    What it names may be gone by now: a call that comes there takes its error exit.
-    """
-    program = Program.model_validate(content).of_version(version)
-    return Compiled(program, Conditions(program.conditions, variable_types(program)))
 
 
 Path = tuple[str | int, ...]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from app.core import commands, facts
+from app.core import facts
 from app.core.events import ActionFailed, ActionSucceeded, Event, SessionWritten
 from app.core.flow import program as nodes
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import Script, ask, mask
+from app.core.flow.secret import SecretLost
 
 if TYPE_CHECKING:
     from app.core.call import Call
@@ -41,10 +42,15 @@ def gather(call: Call, node: nodes.Gather) -> Script[str]:
         call.forget(into)
         call.set(f"{into}.found", False)
     for into, question in node.ask.items():
-        parameters = {name: call.fill(text) for name, text in question.parameters.items()}
-        request = call.mint("rq")
-        asked[request] = into
-        yield commands.StartAction(call.id, request, question.action, parameters, node.budget)
+        try:
+            order = call.order(lambda: call.mint("rq"), question.action, question.parameters, node.budget)
+        except SecretLost as error:
+            call.note(facts.Noticed(call.id, "not asked", str(error)))
+            continue
+        asked[order.request] = into
+        yield order
+    if not asked:
+        return "failed"
 
     def all_answered(event: Event) -> bool:
         if isinstance(event, ActionSucceeded | ActionFailed):
@@ -53,7 +59,7 @@ def gather(call: Call, node: nodes.Gather) -> Script[str]:
 
     yield from ask(call, node.mask, node.ring, until, all_answered)
     good = sum(call.keep_found(into, answers.get(into)) for into in node.ask)
-    return "done" if good == len(asked) else "some" if good else "failed"
+    return "done" if good == len(node.ask) else "some" if good else "failed"
 
 
 def language(call: Call, node: nodes.Speak) -> Script[str]:

@@ -96,7 +96,9 @@ class Collect(SelfService):
     An entry has `length` digits, or from `min_length` on where that is given: then the terminator or a pause ends it. One that the regular
     expression `pattern` does not match as a whole is no match. A key barges in on the prompt, unless `barge_in` is false. `first_key` runs
     from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
-    by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions.
+    by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions. They are never written
+    down: a take-over forgets them, so the caller is asked again, and a later step that needs them takes its `failed` exit. Typed ahead,
+    they do not count.
 
     The key that reaches a person may be a digit of the entry: it leads away only where it is the first key and nothing but the
     terminator, or a pause of `between_keys`, follows.

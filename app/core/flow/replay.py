@@ -169,7 +169,7 @@ class _Again:
     def _turns(self, rows: Iterable[Row]) -> Iterable[Turn]:
         for seq, whose, records in rows:
             event, out = split(records)
-            if event is not None or out:
+            if event is not None or (out and whose):
                 yield Turn(seq, records[0][3], event, {self._call: out} if whose else {})
 
     def _look(self, left: deque[Turn]) -> None:
@@ -186,6 +186,8 @@ class _Again:
             raise Unknown("it is from before queues and agents were kept with the calls")
 
     def _turn(self, turn: Turn, left: deque[Turn]) -> None:
+        if isinstance(turn.event, ev.FlowPublished | ev.FlowsRead):
+            return  # a call keeps its version, whatever becomes of it
         event = turn.event or _cause(turn.out[self._call])
         early = self._replica.early(event, turn.at) if self._strict and home(event) == self._call else ""
         if early:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.core.commands import Answer, Command, Play, SendMail, StopPlay
-from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded
+from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded, SecretKey
+from app.core.facts import TakenOver
 
 if TYPE_CHECKING:
     from app.core.call import Call
@@ -75,8 +76,11 @@ SECONDS_A_CHARACTER = 0.12
 PLAY_GRACE = 5.0
 QUIET = 0.5
 """Seconds a caller may wait without a sound before music begins."""
+KEYS = (DigitPressed, SecretKey)
 ANSWERS = (ActionSucceeded, ActionFailed)
 MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
+FORGOTTEN = "forgotten"
+"""How a try ends of whose keys nobody knows any more."""
 PERSON = "person"
 """The exit of a step whose caller pressed the key that reaches a person."""
 
@@ -106,11 +110,11 @@ def play(call: Call, media: tuple[str, ...], *, barge_in: bool = False) -> Scrip
         return False
     playback = call.mint("pb")
     yield Play(call.id, playback, media, call.language)
-    kinds = (PlaybackEnded, DigitPressed) if barge_in else (PlaybackEnded,)
+    kinds = (PlaybackEnded, *KEYS) if barge_in else (PlaybackEnded,)
     until = call.now + longest(media)
     while True:
         event = yield Wait(kinds, until - call.now)
-        if isinstance(event, DigitPressed):
+        if isinstance(event, KEYS):
             yield StopPlay(call.id, playback)
             return False
         if event is None:
@@ -226,3 +230,21 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
         event = yield Wait((DigitPressed,), max(patience, 0.0))
         if event is None:
             return wanted.ended(got), got
+
+
+def secret_keys(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[str]:
+    """One try, as `collect`, of keys of which only the number and what they come to is known. Gives the outcome, or `FORGOTTEN`."""
+    yield from play(call, prompt, barge_in=wanted.barge_in)
+    began = call.now
+    while True:
+        last = call.secret_key
+        if last is not None and last.ended:
+            return last.ended
+        patience = min(wanted.first if last is None else wanted.between, began + wanted.total - call.now)
+        event = yield Wait((*KEYS, TakenOver), max(patience, 0.0))
+        if event is None:
+            return last.paused if last is not None else NO_INPUT
+        if isinstance(event, TakenOver):
+            if last is not None:
+                return FORGOTTEN
+            began = call.now

@@ -16,7 +16,23 @@ from app.core.flow.conditions import ConditionFailed
 from app.core.flow.inner_steps import INNER_STEPS
 from app.core.flow.matching import whole
 from app.core.flow.outside_steps import OUTSIDE_STEPS
-from app.core.flow.script import MATCH, NO_MATCH, PERSON, Enqueue, Keys, Script, Wait, answer, ask, collect, mask, play
+from app.core.flow.script import (
+    FORGOTTEN,
+    MATCH,
+    NO_MATCH,
+    PERSON,
+    Enqueue,
+    Keys,
+    Script,
+    Wait,
+    answer,
+    ask,
+    collect,
+    mask,
+    play,
+    secret_keys,
+)
+from app.core.flow.secret import SecretLost
 from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
@@ -60,16 +76,48 @@ def act(call: Call, node: nodes.Act) -> Script[str]:
 
 def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]:
     """Start the node's action and wait for its answer: ringing first, then with phrases or music, never past the budget."""
-    request = call.mint("rq")
-    parameters = {name: call.fill(text) for name, text in node.parameters.items()}
     until = call.now + node.budget
-    yield commands.StartAction(call.id, request, node.action, parameters, node.budget)
+    try:
+        order = call.order(lambda: call.mint("rq"), node.action, node.parameters, node.budget)
+    except SecretLost as error:
+        call.note(facts.Noticed(call.id, "not asked", str(error)))
+        return None
+    yield order
     return (yield from ask(call, node.mask, ring, until))
 
 
-def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
+def keys_of(call: Call, node: nodes.Collect) -> Keys:
+    """What keys a collect step wants of this caller."""
     times = (node.first_key, node.between_keys, node.total)
-    wanted = Keys(node.length, node.terminator, *times, call.person_key(node), node.min_length or node.length, node.barge_in)
+    return Keys(node.length, node.terminator, *times, call.person_key(node), node.min_length or node.length, node.barge_in)
+
+
+def collect_secret(call: Call, node: nodes.Collect) -> Script[str]:
+    """As `collect_keys`, of keys that nobody may know. What was typed ahead does not count; a try that a take-over ended is made again."""
+    call.keys = ""
+    wanted, prompt, outcome, tries = keys_of(call, node), call.prompt(node.prompt), "", node.tries
+    while tries:
+        call.begin_secret()
+        outcome = yield from secret_keys(call, wanted, prompt)
+        if outcome == FORGOTTEN:
+            prompt = call.prompt(node.prompt)
+            continue
+        if outcome in (MATCH, PERSON):
+            if outcome == MATCH:
+                if call.secret_key is not None and call.secret_key.count == node.length:
+                    call.end_entry(node.terminator)
+                call.keep_secret(f"vars.{node.into}")
+            return outcome
+        tries -= 1
+        prompt = call.prompt(node.retry_no_match if outcome == NO_MATCH else node.retry_no_input)
+    call.begin_secret()
+    return outcome
+
+
+def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
+    if node.sensitive:
+        return (yield from collect_secret(call, node))
+    wanted = keys_of(call, node)
     fits = whole(node.pattern) if node.pattern else None
     prompt = call.prompt(node.prompt)
     outcome, value = "", ""
@@ -133,7 +181,7 @@ def switch(call: Call, node: nodes.Switch) -> Script[str]:
 
 def set_values(call: Call, node: nodes.Set) -> Script[str]:
     for name, text in node.values.items():
-        call.set(f"vars.{name}", call.fill(text))
+        call.set_text(f"vars.{name}", text)
     return "done"
     yield
 

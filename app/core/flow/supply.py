@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from app.core import events as ev
@@ -18,6 +18,7 @@ from app.core.defined import Unknown
 from app.core.flow import program as nodes
 from app.core.flow.program import Program
 from app.core.flow.replay import QueueKey, Replayed
+from app.core.flow.script import PERSON
 from app.core.record import Record, unpack
 from app.core.recorded import Row
 
@@ -38,21 +39,35 @@ class Key:
     early: bool = False
 
 
-NO_KEYS = frozenset({"say", "lookup", "action", "switch", "set", "queue", "email", "release", "hangup"})
-"""The kinds of steps that ask for no keys, though one may end a prompt of theirs."""
+STEERED = "steered"
+"""What became of a wait out of which another system sent the call to an entry."""
 SILENCE = Key("", 0.0)
 """A wait for keys that ran out."""
 
 
 @dataclass(slots=True)
-class Left:
-    """The caller's own hang-up: at the nth visit of a step, seconds after its entry, and after the call's arrival; `lost`: the PBX was."""
+class Answer:
+    """What came of a request, seconds after it was made; no event: nothing had come by then, when the call was over."""
 
-    event: ev.CallerLeft
+    after: float = 0.0
+    event: ev.Event | None = None
+
+
+@dataclass(slots=True)
+class Happened:
+    """What ended the nth visit of a step from outside, seconds after its entry, and after the call's arrival."""
+
+    event: ev.Event
     step: str
     visit: int
     after: float
     since_arrival: float
+
+
+@dataclass(slots=True)
+class Left(Happened):
+    """The caller's own hang-up; `lost`: the PBX was."""
+
     lost: bool = False
 
 
@@ -61,7 +76,10 @@ class Waited:
     """What became of a place in a queue, in seconds from when it was asked for: connected, an outcome, or the caller's leaving."""
 
     limit: float | None
+    entered: bool = False
+    """Whether the caller was put into the queue."""
     connected: float | None = None
+    agent: str = ""
     outcome: str = ""
     ended: float | None = None
     left: ev.CallerLeft | None = None
@@ -77,8 +95,10 @@ class Supply:
     way: Way = field(default_factory=list)
     outcome: str = ""
     queue: str = ""
-    actions: dict[str, list[tuple[float, ev.Event]]] = field(default_factory=dict)
-    mails: dict[str, list[tuple[float, ev.Event]]] = field(default_factory=dict)
+    lasted: float = 0.0
+    """Seconds from the arrival to the call's end."""
+    actions: dict[str, list[Answer]] = field(default_factory=dict)
+    mails: dict[str, list[Answer]] = field(default_factory=dict)
     played: dict[tuple[str, ...], list[tuple[float, bool]]] = field(default_factory=dict)
     unfinished: dict[tuple[str, ...], float] = field(default_factory=dict)
     """How long a prompt was heard that never came to its end, in seconds."""
@@ -86,6 +106,8 @@ class Supply:
     queues: dict[QueueKey, list[Waited]] = field(default_factory=dict)
     written: list[tuple[float, ev.SessionWritten]] = field(default_factory=list)
     left: Left | None = None
+    called_away: dict[tuple[str, int], Happened] = field(default_factory=dict)
+    """By step and visit: another system sent the call to an entry, or the caller pressed the key that reaches a person."""
     broken: str = ""
     """The step at which a mistake of ours ended in the error exit."""
 
@@ -93,7 +115,7 @@ class Supply:
 def input_of(program: Program, step: str) -> str:
     """The name under which a step's keys go, or "" for a step that asks for none."""
     node = program.steps.get(step)
-    if node is None or node.do in NO_KEYS:
+    if not isinstance(node, nodes.Collect | nodes.Menu | nodes.Confirm):
         return ""
     return f"input {node.into}" if isinstance(node, nodes.Collect) else f"{node.do} {step}"
 
@@ -126,7 +148,7 @@ class _Reader:
         self._records, self._program = records, program
         self._step, self._entered = "", records[0][3]
         self._visits: dict[str, int] = {}
-        self._asked: dict[str, tuple[float, list[tuple[float, ev.Event]]]] = {}
+        self._asked: dict[str, tuple[float, Answer]] = {}
         self._playing: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._last = 0.0
         self._early: list[Key] = []
@@ -150,8 +172,12 @@ class _Reader:
             node = self._program.steps.get(values["step"])
             if isinstance(node, nodes.Collect) and values["exit"] == "match":
                 self._swallow = (node.terminator, at)
+            if values["exit"] == PERSON:
+                self._wanted_a_person(at)
         elif name == "CallEnded":
-            self.supply.outcome = values["outcome"]
+            self.supply.outcome, self.supply.lasted = values["outcome"], at - self.supply.at
+            for since, answer in self._asked.values():
+                answer.after = max(at - since, 0.0)
             if self.supply.left:
                 self.supply.left.lost = values["outcome"] == "lost_media_server"
         else:
@@ -174,14 +200,18 @@ class _Reader:
         since, media = self._playing.pop(playback, (at, ()))
         self.supply.unfinished[media] = max(at - since, self.supply.unfinished.get(media, 0.0))
 
-    def _ask(self, request: str, answers: list[tuple[float, ev.Event]], at: float) -> None:
+    def _ask(self, request: str, answers: list[Answer], at: float) -> None:
         """A request that is asked again after a crash counts as answered at once."""
-        self._asked[request] = (FOREVER if request in self._asked else at, answers)
+        if request in self._asked:
+            self._asked[request] = FOREVER, self._asked[request][1]
+            return
+        answers.append(Answer())
+        self._asked[request] = at, answers[-1]
 
     def _event(self, event: ev.Event, at: float) -> None:
         if isinstance(event, ev.ActionSucceeded | ev.ActionFailed | ev.MailSent | ev.MailFailed):
-            since, answers = self._asked.pop(event.request, (at, []))
-            answers.append((max(at - since, 0.0), event))
+            since, answer = self._asked.pop(event.request, (at, Answer()))
+            answer.after, answer.event = max(at - since, 0.0), event
         elif isinstance(event, ev.PlaybackEnded) and event.playback in self._playing:
             since, media = self._playing.pop(event.playback)
             self.supply.played.setdefault(media, []).append((at - since, event.ok))
@@ -189,10 +219,13 @@ class _Reader:
         elif isinstance(event, ev.DigitPressed):
             self._key(event.digit, at)
         elif isinstance(event, ev.TimerFired) and event.timer.startswith("wait ") and not self._playing:
-            self._tokens().append(SILENCE)
+            if name := input_of(self._program, self._step):
+                self.supply.inputs[name][-1].append(SILENCE)
             self._last = at
         elif isinstance(event, ev.SessionWritten):
-            self.supply.written.append((at - self.supply.at, event))
+            self.supply.written.append((at - self.supply.at, replace(event, expected=None)))
+        elif isinstance(event, ev.CallSteered):
+            self._called_away(event, at)
         elif isinstance(event, ev.StepFailed):
             self.supply.broken = self.supply.broken or self._step
         elif isinstance(event, ev.CallerLeft):
@@ -202,9 +235,22 @@ class _Reader:
         for playback in list(self._playing):
             self._break_off(playback, at)
         if self.supply.left is None and not self._leaving:
-            visit, since = self._visits.get(self._step, 0), at - self.supply.at
-            there = self._before_gap if self._gap else at
-            self.supply.left = Left(event, self._step, visit, max(there - self._entered, 0.0), since)
+            self.supply.left = Left(event, *self._here(at))
+
+    def _here(self, at: float) -> tuple[str, int, float, float]:
+        """Step, visit, seconds since its entry and since the arrival; the time in which nobody of ours was there is left out."""
+        there = self._before_gap if self._gap else at
+        return self._step, self._visits.get(self._step, 0), max(there - self._entered, 0.0), at - self.supply.at
+
+    def _called_away(self, event: ev.Event, at: float) -> None:
+        self.supply.called_away[self._step, self._visits.get(self._step, 0)] = Happened(event, *self._here(at))
+        self._early = []
+
+    def _wanted_a_person(self, at: float) -> None:
+        """In a step that asks for no keys, the key that led away is on record by its time; in others it is one of the input's."""
+        reach = self._program.reach_a_person
+        if reach and not input_of(self._program, self._step):
+            self._called_away(ev.DigitPressed(self.supply.arrival.call, reach.key), at)
 
     def _enter(self, step: str, at: float) -> None:
         self._step, self._entered, self._last, self._gap = step, at, at, False
@@ -217,11 +263,6 @@ class _Reader:
         elif isinstance(self._program.steps.get(step), nodes.Queue):
             self._early = []
 
-    def _tokens(self) -> list[Key]:
-        """Where a key of the open step goes; those of other steps are typed ahead."""
-        name = input_of(self._program, self._step)
-        return self.supply.inputs[name][-1] if name else self._ahead()
-
     def _ahead(self) -> list[Key]:
         return [] if isinstance(self._program.steps.get(self._step), nodes.Queue) else self._early
 
@@ -230,12 +271,13 @@ class _Reader:
         self._swallow = ("", 0.0)
         if digit == swallow and at <= until:
             return
-        if not input_of(self._program, self._step):
+        name = input_of(self._program, self._step)
+        if not name:
             self._ahead().append(Key(digit, 0.0, early=True))
             return
         began = next((since for since, _ in self._playing.values()), None)
         after = 0.0 if self._gap else at - (self._last if began is None else began)
-        self._tokens().append(Key(digit, after, over=began is not None))
+        self.supply.inputs[name][-1].append(Key(digit, after, over=began is not None))
         self._last, self._gap = at, False
 
     def waited(self, again: Replayed) -> None:
@@ -248,12 +290,14 @@ class _Reader:
                 since, key, limit = next(orders, (at, None, None))
                 if key is None:
                     return
-                wait, self.supply.queue = Waited(limit), key[0]
+                wait, self.supply.queue = Waited(limit, entered=name == "Queued"), key[0]
                 self.supply.queues.setdefault(key, []).append(wait)
             if wait is None:
                 continue
             if name == "Connected":
-                wait.connected = at - since
+                wait.connected, wait.agent = at - since, values["agent"]
+            elif name == "CallSteered":
+                wait.outcome, wait.ended, wait = STEERED, at - since, None
             elif name == "Outcome":
                 wait.outcome, wait.ended, wait = values["outcome"], at - since, None
             elif name == "CallerLeft":

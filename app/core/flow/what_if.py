@@ -3,14 +3,16 @@
 A recorded result serves only the same action with the same parameters, keys only the input of the same name, a wait only the same
 queue with the same skills and place, and a hang-up only the same visit of the same step. A mail's outcome serves a mail to the same
 address. A prompt takes as long as it took; one that was not played is given the time its words take to speak, and the caller is taken
-to stay for it. Crashes and lost links are left out. Where nothing recorded fits, the call is undetermined from that step.
+to stay for it. What other systems wrote comes at the time it came. A call that was sent to an entry, or whose caller pressed the key that
+reaches a person, is led away from the same visit of the same step. An automation's answer that is not on record leaves open only the steps
+that use it. Crashes and lost links are left out. Where nothing recorded fits, the call is undetermined from that step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.core import commands as do
 from app.core import events as ev
@@ -21,13 +23,17 @@ from app.core.defined import Kept, Unknown
 from app.core.flow import program as nodes
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import QueueKey, Replayed, queue_key
-from app.core.flow.script import Enqueue, Order
-from app.core.flow.supply import SILENCE, Key, Supply, Waited, Way, asked, input_of, supply_of
+from app.core.flow.script import PERSON, Enqueue, Order
+from app.core.flow.supply import SILENCE, STEERED, Answer, Happened, Key, Supply, Waited, Way, asked, input_of, supply_of
+from app.core.flow.uses import uses
 from app.core.recorded import PLENTY, Row
 from app.core.saving import FED
+from app.core.session import SPACE, SessionRefused
 
 MOVES = 2000
 SERVED = FED
+GRACE = 1.0
+"""Seconds by which a way may be slower than it was then, without anything having happened."""
 SPOKEN = 0.07
 """Seconds a character takes to speak, about."""
 
@@ -108,15 +114,44 @@ class _Centre(Center):
         call.phase, call.music = QUEUED, True
         self.queued.append((queue_key(call, order), order))
 
-    def connect(self, call: Call, now: float) -> None:
+    def _leave_queue(self, call: Call, now: float) -> None:
+        if call.phase == QUEUED:
+            call.phase = FLOW
+
+    def connect(self, call: Call, agent: str, now: float) -> list[Any]:
         """The caller talks to an agent, who is nobody here."""
-        call.connected, call.phase, call.music = now, FLOW, False
+        call.connected, call.phase, call.music, call.served_by = now, FLOW, False, agent
+        return self.beside(call, "connected", now)
+
+    def beside(self, call: Call, on: str, now: float) -> list[Any]:
+        """What the flow does beside its steps when this happens."""
+        self._automate(call, on, now)
+        return self._settled(now)
 
     def tell(self, call: Call, outcome: str, now: float) -> list[Any]:
         """The wait has ended; what the flow makes of it."""
         call.phase = FLOW
         self._tell(call, outcome, now)
         return self._settled(now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Silent:
+    """Nothing had come of a request by the time the call was over then; `into` as of `Call.automation`."""
+
+    request: str
+    into: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An agent answers."""
+
+    agent: str
+
+
+_Thing: TypeAlias = ev.Event | str | _Silent | _Answered | Happened
+"""What comes: an event, the outcome of a wait for an agent, or one of the others."""
 
 
 class _Run:
@@ -126,7 +161,7 @@ class _Run:
         self._supply, self._result = supply, result
         self._centre = _Centre(book)
         self._id, self._now = supply.arrival.call, supply.at
-        self._pending: list[tuple[float, int, ev.Event | str]] = []
+        self._pending: list[tuple[float, int, _Thing]] = []
         self._n = 0
         self._served: dict[str, int] = {}
         self._keys: list[Key] = []
@@ -136,6 +171,9 @@ class _Run:
         self._playing: dict[str, float] = {}
         self._visits: dict[str, int] = {}
         self._left_at_step = False
+        self._called_away: Happened | None = None
+        self._unknown: set[str] = set()
+        """The names under which automations keep answers that are not on record."""
         self._over = False
         self._here: tuple[str, str] | None = None
 
@@ -143,6 +181,8 @@ class _Run:
         result, supply = self._result, self._supply
         for after, event in supply.written:
             self._later(after, event, since=supply.at)
+        for happened in supply.called_away.values():
+            self._later(happened.since_arrival + GRACE, happened, since=supply.at)
         try:
             self._note(self._centre.handle(supply.arrival, self._now))
             for _ in range(MOVES):
@@ -201,6 +241,8 @@ class _Run:
 
     def _run_out(self, wants_keys: bool) -> None:
         """A deadline passes: a caller's silence has to be on record, everything else just takes its time."""
+        if self._waits_for_others() and self._now - self._supply.at > self._supply.lasted + GRACE:
+            raise _Undetermined("what other systems would have written after the call was over then is not known")
         if wants_keys and not self._playing and self._key_at is None and not self._leaves_here():
             if not self._keys:
                 raise _Undetermined(f"the caller was not asked so often, or for so much, at {self._input!r}")
@@ -210,17 +252,69 @@ class _Run:
         if due is not None:
             self._note(self._centre.handle(due, self._now))
 
-    def _happen(self, what: ev.Event | str) -> None:
+    def _waits_for_others(self) -> bool:
+        node = self._node()
+        return isinstance(node, nodes.WaitFor) and node.variable.startswith(SPACE)
+
+    def _node(self) -> Any:
         call = self._centre.calls[self._id]
-        if what == "connect":
-            self._centre.connect(call, self._now)
-        elif isinstance(what, str):
-            self._note(self._centre.tell(call, what, self._now))
-        else:
-            if isinstance(what, ev.PlaybackEnded):
-                self._playing.pop(what.playback, None)
-                self._base = self._now
-            self._note(self._centre.handle(what, self._now))
+        return call.flow.program.steps[call.step]
+
+    def _happen(self, what: _Thing) -> None:
+        call = self._centre.calls[self._id]
+        match what:
+            case _Answered():
+                self._note(self._centre.connect(call, what.agent, self._now))
+            case str():
+                self._note(self._centre.tell(call, what, self._now))
+            case _Silent():
+                self._nothing_came(call, what)
+            case Happened():
+                self._never_came_there(what)
+            case ev.SessionWritten() | ev.CallSteered():
+                self._session(what)
+            case _:
+                self._led_away(what)
+                if isinstance(what, ev.PlaybackEnded):
+                    self._playing.pop(what.playback, None)
+                    self._base = self._now
+                self._note(self._centre.handle(what, self._now))
+
+    def _led_away(self, event: ev.Event) -> None:
+        """What is to end the open step's visit is happening."""
+        if self._called_away is not None and event == self._called_away.event:
+            self._called_away, self._keys = None, []
+
+    def _session(self, event: ev.SessionEvent) -> None:
+        """What another system wrote, or where it sent the call."""
+        self._led_away(event)
+        try:
+            self._note(self._centre.handle(event, self._now))
+        except SessionRefused as refusal:
+            raise _Undetermined(f"what another system did then is refused: {refusal}") from None
+
+    def _nothing_came(self, call: Call, silent: _Silent) -> None:
+        if silent.into is None and silent.request in call.asking and not self._leaves_here():
+            raise _Undetermined("no answer had come to this when the call was over then")
+        if silent.into:
+            self._unknown.add(silent.into)
+            self._must_know()
+
+    def _never_came_there(self, happened: Happened) -> None:
+        """Another system's doing hangs on the time, the caller's on what is heard."""
+        if isinstance(happened.event, ev.CallSteered) and self._visits.get(happened.step, 0) < happened.visit:
+            where = f"to {happened.event.entry!r} after {happened.since_arrival:.1f} s then, from {happened.step!r}"
+            raise _Undetermined(f"the call was sent {where}, which does not come here")
+
+    def _must_know(self) -> None:
+        """The open step does not hang on what an automation would have brought."""
+        step = self._result.other_way[-1][0] if self._result.other_way else ""
+        if not step or self._over or self._leaves_here():
+            return
+        program = self._centre.calls[self._id].flow.program
+        used = next((into for into in sorted(self._unknown) if uses(program, step, into)), "")
+        if used:
+            raise _Undetermined(f"what an automation would have brought as {used!r} is not on record")
 
     # ---- what comes of it ----------------------------------------------------------------------------------------------
 
@@ -236,8 +330,9 @@ class _Run:
                     self._play(thing)
                 case do.StopPlay():
                     self._stop(thing.playback)
-                case do.StartAction():
-                    answer = self._serve(thing.action, self._supply.actions.get(asked(thing.action, thing.params)))
+                case do.StartAction() if not self._over:
+                    key = asked(thing.action, thing.params)
+                    answer = self._serve(key, self._supply.actions.get(key))
                     self._answer(thing.request, answer, f"action {thing.action!r} was not asked with these parameters")
                 case do.SendMail():
                     self._answer(thing.request, self._serve(thing.to, self._supply.mails.get(thing.to)), "no mail went to this address")
@@ -275,15 +370,27 @@ class _Run:
             self._keys = [key for key in self._keys if key.early] + (list(visits[n]) if n < len(visits) else [])
         elif isinstance(program.steps[step], nodes.Queue):
             self._keys = []
+        self._called_away = supply.called_away.get((step, visit))
+        if self._called_away is not None:
+            self._later(self._called_away.after, self._called_away.event)
         left = supply.left
         if left and (left.step, left.visit) == (step, visit) and not isinstance(program.steps[step], nodes.Queue):
             self._left_at_step = True
             if left.lost:
                 raise _Undetermined("the connection to Asterisk was lost here then")
             self._later(left.after, left.event)
+        self._must_know()
 
     def _leave(self, fact: facts.StepLeft) -> None:
         self._result.other_way[-1] = (fact.step, fact.exit)
+        away, self._called_away = self._called_away, None
+        if away is not None and fact.exit != PERSON:
+            what = "was sent elsewhere" if isinstance(away.event, ev.CallSteered) else "asked for a person"
+            raise _Undetermined(f"the caller {what} after {away.after:.1f} s then, in {fact.step!r}, which ends sooner here")
+        if away is not None:
+            self._pending = [one for one in self._pending if one[2] is not away.event]
+        if fact.exit == PERSON:
+            self._keys = []
         node = self._centre.calls[self._id].flow.program.steps[fact.step]
         if isinstance(node, nodes.Collect) and fact.exit == "match" and self._keys and self._keys[0].digit == node.terminator:
             self._keys.pop(0)
@@ -327,11 +434,16 @@ class _Run:
         self._served[name] = n + 1
         return recorded[min(n, len(recorded) - 1)]
 
-    def _answer(self, request: str, answer: Any, why_not: str) -> None:
-        if answer is not None:
-            seconds, event = answer
-            self._later(seconds, replace(event, request=request))
-        elif not self._leaves_here():
+    def _answer(self, request: str, answer: Answer | None, why_not: str) -> None:
+        into = self._centre.calls[self._id].automation(request)
+        if answer is not None and answer.event is not None:
+            self._later(answer.after, replace(answer.event, request=request))  # type: ignore[call-arg]
+        elif answer is not None:
+            self._later(answer.after, _Silent(request, into))
+        elif into:
+            self._unknown.add(into)
+            self._must_know()
+        elif into is None and not self._leaves_here():
             raise _Undetermined(why_not)
 
     def _queue(self, key: QueueKey, order: Enqueue) -> None:
@@ -342,6 +454,8 @@ class _Run:
         if self._supply.left and self._supply.left.lost and wait.left:
             raise _Undetermined("the connection to Asterisk was lost here then")
         self._here = ("", key[0])
+        if wait.entered:
+            self._note(self._centre.beside(self._centre.calls[self._id], "queued", self._now))
         limit = order.max_wait
         over = wait.ended if wait.connected is None else wait.connected
         if limit is not None and limit < over:
@@ -350,11 +464,12 @@ class _Run:
         if limit != wait.limit and wait.outcome == "too_long":
             raise _Undetermined(f"nobody waited in {key[0]!r} for longer than {wait.ended:.0f} s")
         if wait.connected is not None:
-            self._later(wait.connected, "connect")
+            self._later(wait.connected, _Answered(wait.agent))
         if wait.left is not None:
             self._here = ("left", key[0])
-        self._later(wait.ended, wait.left or wait.outcome)
+        if wait.outcome != STEERED:
+            self._later(wait.ended, wait.left or wait.outcome)
 
-    def _later(self, seconds: float, what: ev.Event | str, since: float | None = None) -> None:
+    def _later(self, seconds: float, what: _Thing, since: float | None = None) -> None:
         self._n += 1
         self._pending.append(((self._now if since is None else since) + seconds, self._n, what))

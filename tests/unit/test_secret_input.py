@@ -1,0 +1,202 @@
+"""What a caller types into a sensitive input: it reaches one system of record, and is written down nowhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from app.core import commands as do
+from app.core import events as ev
+from app.core import facts
+from app.core.center import Book
+from app.core.flow.compiled import compile_program
+from app.core.flow.program import Program
+from app.core.flow.secret import HIDDEN
+from app.core.record import pack
+from tests.unit.centre import Sim
+from tests.unit.test_center_machine import AGENTS, EXAMPLES, FLOW_FILE, QUEUES, STEPS, CentreMachine
+from tests.unit.test_replay import again, under
+from tests.unit.test_steps import COLLECT, QUEUE, flow, ring_in
+
+PIN = "7351"
+FIRST: dict[str, Any] = {**COLLECT, "into": "pin", "length": "4", "sensitive": "true", "exits": {**COLLECT["exits"], "match": "check"}}
+CHECK: dict[str, Any] = {
+    "do": "action",
+    "into": "contact",
+    "action": "find",
+    "with": {"pin": "{{ vars.pin }}", "phone": "{{ call.ani }}"},
+    "exits": {"done": "known", "failed": "failed"},
+}
+KNOWN = {"do": "say", "prompt": "long", "exits": {"done": "again"}}
+ASKING = {"first": FIRST, "check": CHECK, "known": KNOWN, "again": {**CHECK, "exits": {"done": "end", "failed": "failed"}}}
+
+
+def asking(**more: Any) -> tuple[Sim, str]:
+    sim = flow({**ASKING, "first": {**FIRST, **more}})
+    return sim, ring_in(sim)
+
+
+def nowhere(sim: Sim, secret: str = PIN) -> None:
+    """Neither the journal nor a live row has it, nor any digit that was pressed."""
+    kept = json.dumps([sim.rows, sim.live, sim.agents, [pack(thing) for thing in sim.out]])
+    assert secret not in kept
+    assert "DigitPressed" not in kept
+    assert secret not in repr(sim.out)
+
+
+def test_it_goes_to_the_action_and_is_written_down_nowhere() -> None:
+    sim, call = asking()
+    sim.press(call, PIN)
+    order = sim.last(do.StartAction, call)
+    assert order.sent == {"pin": PIN, "phone": "+4930123456"}
+    assert (order.params, order.hidden) == ({"pin": HIDDEN, "phone": "+4930123456"}, ("pin",))
+    sim.answer_action(call, {"name": "Anna"})
+    sim.wait(1.0)
+    nowhere(sim)
+    sim.prompt_ends(call)
+    assert sim.last(do.StartAction, call).sent["pin"] == PIN, "it is there to the end of the call"
+    sim.hangs_up(call)
+    nowhere(sim)
+    assert again(sim, call).identical
+    assert under(sim, call, sim.book.flows["1"]).undetermined == "what was typed at 'input pin' is never written down"
+
+
+@pytest.mark.parametrize(
+    ("more", "keys", "step"),
+    [
+        ({}, "73*1", "first"),
+        ({"min_length": "3"}, "735#", "check"),
+        ({"min_length": "3"}, "73#", "first"),
+        ({"pattern": "[1-6]+"}, PIN, "first"),
+        ({"pattern": "[1-7]+"}, PIN, "check"),
+        ({"terminator": "#"}, "##7351", "check"),
+    ],
+)
+def test_an_entry_counts_as_any_other_would(more: dict[str, Any], keys: str, step: str) -> None:
+    sim, call = asking(**more)
+    open_sim = flow({**ASKING, "first": {**FIRST, **more, "sensitive": "false"}})
+    open_call = ring_in(open_sim)
+    for each, its in ((sim, call), (open_sim, open_call)):
+        each.press(its, keys)
+        assert each.at_step(its) == step
+    heard = [play.media for play in sim.all(do.Play, call)]
+    assert heard == [play.media for play in open_sim.all(do.Play, open_call)]
+
+
+def test_a_pause_ends_it_and_silence_is_no_input() -> None:
+    sim, call = asking(min_length="3")
+    sim.press(call, "735")
+    sim.wait(4.5)
+    assert sim.at_step(call) == "check"
+    assert sim.last(do.StartAction, call).sent["pin"] == "735"
+    sim, call = asking()
+    for _ in range(2):
+        sim.prompt_ends(call)
+        sim.wait(7.0)
+    assert sim.at_step(call) == "nothing"
+
+
+def test_what_was_typed_ahead_does_not_count() -> None:
+    sim = flow({**ASKING, "first": {"do": "say", "prompt": "long", "exits": {"done": "ask"}}, "ask": FIRST})
+    call = ring_in(sim)
+    sim.press(call, "12")
+    sim.prompt_ends(call)
+    sim.press(call, PIN)
+    assert sim.last(do.StartAction, call).sent["pin"] == PIN
+
+
+@pytest.mark.parametrize("typed", [0, 1, 3])
+def test_a_crash_in_the_step_asks_again(typed: int) -> None:
+    sim, call = asking()
+    if not typed:
+        sim.prompt_ends(call)
+    sim.press(call, PIN[:typed])
+    asked = len(sim.all(do.Play, call))
+    sim.crash()
+    assert len(sim.all(do.Play, call)) == asked + (typed > 0), "who had not begun is not asked again"
+    assert sim.at_step(call) == "first"
+    sim.press(call, PIN)
+    assert sim.last(do.StartAction, call).sent["pin"] == PIN
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_after_a_crash_it_is_gone_and_who_needs_it_fails(answered: bool) -> None:
+    sim, call = asking()
+    sim.press(call, PIN)
+    asked = len(sim.all(do.StartAction, call))
+    if answered:
+        sim.answer_action(call, {"name": "Anna"})
+        sim.crash()
+        sim.crash()
+        assert sim.at_step(call) == "known"
+        sim.wait(5.0)
+        sim.prompt_ends(call)
+        assert sim.last(facts.Noticed, call).detail == "vars.pin is sensitive, and was forgotten when another process took over"
+    else:
+        sim.crash()
+    assert sim.at_step(call) == "failed"
+    assert len(sim.all(do.StartAction, call)) == asked, "it is not asked with something else"
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
+def test_what_is_made_of_it_is_as_sensitive() -> None:
+    copy = {"do": "set", "values": {"code": "x{{ vars.pin }}", "plain": "y"}, "exits": {"done": "check"}}
+    first = {**FIRST, "exits": {**FIRST["exits"], "match": "copy"}}
+    sim = flow(
+        {**ASKING, "first": first, "copy": copy, "check": {**CHECK, "with": {"code": "{{ vars.code }}", "plain": "{{ vars.plain }}"}}}
+    )
+    call = ring_in(sim)
+    sim.press(call, PIN)
+    order = sim.last(do.StartAction, call)
+    assert (order.sent, order.hidden) == ({"code": f"x{PIN}", "plain": "y"}, ("code",))
+    assert sim.center.calls[call].vars["vars.code"] == HIDDEN
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
+def test_questions_that_leave_together_fail_one_by_one() -> None:
+    ask = {"one": {"action": "find", "with": {"pin": "{{ vars.pin }}"}}, "two": {"action": "find", "with": {"phone": "{{ call.ani }}"}}}
+    gather = {"do": "gather", "ask": ask, "exits": {"done": "all", "some": "some", "failed": "none"}}
+    sim = flow({"first": {**FIRST, "exits": {**FIRST["exits"], "match": "both"}}, "both": gather})
+    call = ring_in(sim)
+    sim.press(call, PIN)
+    two = sim.last(do.StartAction, call)
+    sim.crash()
+    assert [order.request for order in sim.all(do.StartAction, call)[2:]] == [two.request]
+    sim.happen(ev.ActionSucceeded(call, two.request, {"count": 1}))
+    assert sim.at_step(call) == "some"
+    sim.hangs_up(call)
+
+
+def test_an_agent_is_not_shown_it() -> None:
+    sim = flow({"first": {**FIRST, "exits": {**FIRST["exits"], "match": "line"}}, "line": {**QUEUE, "attach": {"pin": "{{ vars.pin }}"}}})
+    sim.agent_is_ready("ann", desk=True)
+    call = ring_in(sim)
+    sim.press(call, PIN)
+    assert PIN not in json.dumps(sim.last(do.Pop, call).card)
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
+class SecretMachine(CentreMachine):
+    """The random life of a centre whose callers type what nobody may know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        steps = {**FLOW_FILE["steps"], "ask": {**FLOW_FILE["steps"]["ask"], "sensitive": "true", "min_length": "2"}}
+        program = Program.model_validate({**FLOW_FILE, "start": "ask", "steps": steps})
+        self.sim = Sim(Book({"1": compile_program(program, QUEUES)}, QUEUES, AGENTS, max_calls=6))
+
+
+def test_a_crash_at_any_moment_leaves_a_sensitive_input_as_sound_as_any() -> None:
+    run_state_machine_as_test(
+        SecretMachine,
+        settings=settings(max_examples=EXAMPLES // 2, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)),
+    )

@@ -13,7 +13,8 @@ def test_a_customer_of_high_value_goes_to_the_front_of_the_queue(centre):
     valued = centre.dial(VALUED).hears("to_the_front").reaches("front")
     assert (valued.position, waiting.position) == (1, 2)
     alice.ready().answers()
-    assert (valued.agent, alice.card["order"]) == ("101", "104725")
+    assert (valued.agent, alice.card["attached"]["order"]) == ("101", "104725")
+    valued.waits(60)
     alice.hangs_up()
     assert valued.ends().outcome == "answered"
     waiting.hangs_up()

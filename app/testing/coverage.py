@@ -21,7 +21,7 @@ CANNOT: dict[tuple[str, str], Callable[[Mapping[str, Any]], bool]] = {
     ("language", "unknown"): lambda node: "{{" not in node.get("to", ""),
 }
 """By kind of step and exit, when it cannot be: a queue step fails by the skills of a record alone, since those in the file are
-checked; a language that the file names is one that the flow speaks."""
+checked; a language that the file names itself is one that the flow speaks, or else `done` is never taken."""
 Taken = set[tuple[str, str]]
 
 

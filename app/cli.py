@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.flow_cli import flow, show_proven
+from app.new_cli import new
 from app.publish_cli import register as register_publishing
 from app.replay_cli import replay
 from app.settings import DEMO
@@ -43,6 +44,7 @@ app.add_typer(show, name="show")
 show.command("call")(show_call)
 register_publishing(flow)
 app.command("replay")(replay)
+app.command("new")(new)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 out = Console(highlight=False)

@@ -18,6 +18,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.call import TALKING
 from app.core.center import Center
+from app.core.versions import Versions
 from app.testing import sound
 from app.testing.agent import VirtualAgent
 from app.testing.answers import ActionAnswers, mode_of
@@ -75,7 +76,7 @@ class VirtualCentre:
 
     def __init__(self, project: Project, coverage: Coverage | None = None) -> None:
         self.project = project
-        self.book = project.book
+        self.book = replace(project.book, published=Versions())
         self.center = Center(self.book)
         self.now = BEGINNING.timestamp()
         self.clock = Clock(self)

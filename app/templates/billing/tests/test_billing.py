@@ -53,7 +53,16 @@ def test_the_balance_is_read_as_money(centre, sample, said):
 
 
 def test_a_dispute_becomes_a_case_once(centre):
-    call = centre.dial(KNOWN).hears("main").presses("2").hears("confirm").presses("1").hears("C dash one zero four two").hears("goodbye").ends()
+    call = (
+        centre.dial(KNOWN)
+        .hears("main")
+        .presses("2")
+        .hears("confirm")
+        .presses("1")
+        .hears("C dash one zero four two")
+        .hears("goodbye")
+        .ends()
+    )
     assert call.outcome == "self_service"
     assert [asked["contact"] for asked in centre.action(CASE).asked] == ["5d1c6a0f9b0e4c7d8a2b3c4d5e6f7a8b"]
 
@@ -100,7 +109,9 @@ def test_who_gives_no_reference_reaches_a_person(centre, keys, exit):
 
 
 @pytest.mark.parametrize("step", ["main", "confirm"])
-@pytest.mark.parametrize(("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")])
+@pytest.mark.parametrize(
+    ("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")]
+)
 def test_who_chooses_nothing_is_bid_goodbye_and_key_0_is_a_person(centre, step, keys, exit, heard):
     call = centre.dial(KNOWN).hears("main")
     if step == "confirm":

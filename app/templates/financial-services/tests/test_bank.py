@@ -102,7 +102,9 @@ def test_who_cannot_be_identified_reaches_a_person(centre, step, keys, exit):
 
 
 @pytest.mark.parametrize("step", ["main", "confirm"])
-@pytest.mark.parametrize(("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")])
+@pytest.mark.parametrize(
+    ("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")]
+)
 def test_who_chooses_nothing_is_bid_goodbye_and_key_0_is_a_person_everywhere(centre, step, keys, exit, heard):
     call = identified(centre).hears("main")
     if step == "confirm":
@@ -111,7 +113,9 @@ def test_who_chooses_nothing_is_bid_goodbye_and_key_0_is_a_person_everywhere(cen
     assert (step, exit) in call.path
 
 
-@pytest.mark.parametrize(("keys", "end"), [("13", "lost_cards"), ("3", "lost_cards"), ("12", "confirm"), ("11", "balance"), ("19", "goodbye"), ("9", "goodbye")])
+@pytest.mark.parametrize(
+    ("keys", "end"), [("13", "lost_cards"), ("3", "lost_cards"), ("12", "confirm"), ("11", "balance"), ("19", "goodbye"), ("9", "goodbye")]
+)
 def test_the_menu_is_there_again_after_the_balance(centre, keys, end):
     call = identified(centre)
     for key in keys:

@@ -21,7 +21,16 @@ def test_a_customer_of_high_value_goes_to_the_front_of_the_queue(centre):
 
 
 def test_everybody_else_is_told_the_status_of_the_last_order_first(centre):
-    call = centre.dial(KNOWN).hears("For your last order").presses("1").hears("leaves us soon").hears("more").presses("2").hears("goodbye").ends()
+    call = (
+        centre.dial(KNOWN)
+        .hears("For your last order")
+        .presses("1")
+        .hears("leaves us soon")
+        .hears("more")
+        .presses("2")
+        .hears("goodbye")
+        .ends()
+    )
     assert (call.outcome, call.queue) == ("self_service", "")
     assert not call.has_heard("arrives"), "there is no day to tell"
 

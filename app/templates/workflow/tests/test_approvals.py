@@ -79,13 +79,17 @@ def test_a_request_that_cannot_be_found(centre, how, heard):
     assert ("find", how) in call.path
 
 
-@pytest.mark.parametrize(("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("0123#12#12#", "no_match", "to_person"), ("0#", "person", "to_person")])
+@pytest.mark.parametrize(
+    ("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("0123#12#12#", "no_match", "to_person"), ("0#", "person", "to_person")]
+)
 def test_what_is_no_number(centre, keys, exit, heard):
     assert ("ask_number", exit) in centre.dial(KNOWN).hears("ask_number").presses(keys).hears(heard).ends().path
 
 
 @pytest.mark.parametrize("step", ["decide", "confirm"])
-@pytest.mark.parametrize(("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")])
+@pytest.mark.parametrize(
+    ("keys", "exit", "heard"), [("", "no_input", "goodbye"), ("777", "no_match", "to_person"), ("0", "person", "to_person")]
+)
 def test_nothing_is_written_that_was_not_confirmed(centre, step, keys, exit, heard):
     call = decides(centre)
     if step == "confirm":

@@ -76,7 +76,7 @@ class VirtualCentre:
 
     def __init__(self, project: Project, coverage: Coverage | None = None) -> None:
         self.project = project
-        self.book = replace(project.book, published=Versions())
+        self.book = project.book
         self.center = Center(self.book)
         self.now = BEGINNING.timestamp()
         self.clock = Clock(self)
@@ -147,7 +147,8 @@ class VirtualCentre:
             raise LookupError(f"there is no condition {name!r}")
         self._settle_rows()
         broken = {number: replace(flow, conditions=Failing(flow.conditions, name)) for number, flow in flows.items()}
-        self.book = self.center.book = replace(self.book, flows=broken)
+        own = Versions(dict(self.book.published.shelf), self.book.published.lines)
+        self.book = self.center.book = replace(self.book, flows=broken, published=own)
 
     def ring_seconds(self, call: str) -> float:
         """How long a phone rings for this call."""

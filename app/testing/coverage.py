@@ -18,8 +18,10 @@ GROUPS = {"exits": "", "choices": "key ", "cases": "case "}
 """Where a step's file names its exits, and what comes before the name in the journal."""
 CANNOT: dict[tuple[str, str], Callable[[Mapping[str, Any]], bool]] = {
     ("queue", "failed"): lambda node: "skills_from" not in node,
+    ("language", "unknown"): lambda node: "{{" not in node.get("to", ""),
 }
-"""By kind of step and exit, when it cannot be: a queue step fails by the skills of a record alone; those in the file are checked."""
+"""By kind of step and exit, when it cannot be: a queue step fails by the skills of a record alone, since those in the file are
+checked; a language that the file names itself is one that the flow speaks, or else `done` is never taken."""
 Taken = set[tuple[str, str]]
 
 

@@ -13,12 +13,14 @@ from tests.phones import until
 
 pytestmark = pytest.mark.pbx
 LIKE = 0.7
+GERMAN = "+4930555000206"
+"""Max Neumann, whose record says that he speaks German."""
 
 
-def heard(house: LiveHouse, visit: Visit, text: str, within: float = 10.0) -> None:
+def heard(house: LiveHouse, visit: Visit, text: str, within: float = 10.0, language: str = "en") -> None:
     """The caller has heard this text, by correlation with its recording."""
     sounds = house.installation.pbx(house.say.append).sounds_dir
-    until(lambda: has_heard(visit.phone.rtp, text, sounds) > LIKE, within, f"to hear {text!r}")
+    until(lambda: has_heard(visit.phone.rtp, text, sounds, language) > LIKE, within, f"to hear {text!r}")
 
 
 def spoken(house: LiveHouse, call: str) -> list[str]:
@@ -88,6 +90,18 @@ def test_not_premium_gets_one_mail_with_one_working_link(house: LiveHouse) -> No
     assert len(links) == 1
     with urllib.request.urlopen(links[0], timeout=5) as page:
         assert b"shipped" in page.read().lower()
+
+
+def test_who_speaks_german_says_the_record_is_spoken_and_written_to_in_german(house: LiveHouse) -> None:
+    before = len(house.mails())
+    with house.visit(GERMAN) as visit:
+        heard(house, visit, "Willkommen bei der Bestellauskunft. Guten Tag Max Neumann.", 15, "de")
+        heard(house, visit, "Sie können Ihre Bestellung jederzeit im Internet verfolgen, auf einer eigenen Seite.", 20, "de")
+        assert house.over(visit.call, 40)["outcome"] == "self_service"
+        assert house.steps(visit.call)[:4] == ["recognise", "late_or_greet", "speak_before_greeting", "greet"]
+    mails = house.mails()
+    assert len(mails) == before + 1
+    assert mails[0]["subject"] == "Ihre Bestellung 104590"
 
 
 @pytest.mark.parametrize("number", [NO_MAIL, NO_ORDER])

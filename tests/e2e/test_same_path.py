@@ -99,7 +99,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "flows" / "order-status.yaml"
     flow = yaml.load(path.read_text(), yaml.BaseLoader)
     flow["steps"]["ask_reference"]["first_key"] = "1"
-    flow["prompts"].update(dict.fromkeys(SHORT, "One moment, please."))
+    flow["prompts"].update(dict.fromkeys(SHORT, dict.fromkeys(("en", "de", "es"), "One moment, please.")))
     path.write_text(yaml.safe_dump(flow, sort_keys=False))
     return folder
 

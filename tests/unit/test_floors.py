@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {
-    *("main", "cli", "up", "house", "feed", "hooks", "flows", "publish_cli", "decide", "settings", "action_cli"),
+    *("main", "cli", "up", "house", "feed", "hooks", "flows", "publish_cli", "new_cli", "decide", "settings", "action_cli"),
     *("show_call", "flow_cli", "proving", "replay_cli", "replay_shown", "replaying", "__init__"),
 }
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}
@@ -63,7 +63,7 @@ BELOW: dict[str, set[str]] = {
     "watchdog": set(),
     "testing": {"core", "publish", "actions", "yamlfile", "testing"},
 }
-TESTS_OF_PROJECTS = ("demo",)
+TESTS_OF_PROJECTS = ("demo", "templates")
 """Folders of the application that hold projects: what is Python there are their own tests, which import nothing of the house."""
 
 

@@ -46,6 +46,8 @@ def told(changes: list[Change]) -> list[str]:
     return [change.text() for change in changes]
 
 
+GOODBYE = "Vielen Dank für Ihren Anruf. Auf Wiederhören. / Gracias por su llamada. Adiós."
+"""How the demo says goodbye in German and Spanish."""
 CONFIRM = """
   confirm:
     do: menu
@@ -74,21 +76,21 @@ def test_a_step_more_is_told_for_those_whom_it_befalls() -> None:
     changes = changed(
         ("  premium_queue:\n", CONFIRM),
         ("exits: {done: premium_queue}", "exits: {done: confirm}"),
-        ("prompts:\n", "prompts:\n  confirm: Do you want to wait? Press 1 for yes, or 2 for no.\n"),
+        ("prompts:\n", 'prompts:\n  confirm: {en: "Do you want to wait? Press 1 for yes, or 2 for no.", de: Warten., es: Espere.}\n'),
     )
     first = changes[0]
     assert first.text() == (
         "A caller, for whom premium holds, "
-        "now also hears “Do you want to wait? Press 1 for yes, or 2 for no.” and is asked to press 1 or 2."
+        "now also hears “Do you want to wait? Press 1 for yes, or 2 for no. / Warten. / Espere.” and is asked to press 1 or 2."
     )
     assert [(change.kind, change.who, change.after) for change in changes[1:]] == [
-        ("appears", ("for whom premium holds", "who presses 2"), ("hears “Thank you for calling. Goodbye.”", "the call ends"))
+        ("appears", ("for whom premium holds", "who presses 2"), (f"hears “Thank you for calling. Goodbye. / {GOODBYE}”", "the call ends"))
     ]
 
 
 def test_a_step_less_is_told_the_other_way_round() -> None:
     changes = changed(("exits: {otherwise: greet, failed: to_general}", "exits: {otherwise: premium_check, failed: to_general}"))
-    hello = "“Welcome to the order status hotline. Hello {{ contact.first_name }} {{ contact.last_name }}.”"
+    hello = "“Welcome to the order status hotline. Hello {{ contact.first_name }} {{ contact.last_name }}. / Willkommen bei der Beste…”"
     assert told(changes) == [f"A caller, whom crm.contact_by_phone finds, no longer hears {hello}."]
 
 
@@ -98,13 +100,12 @@ def test_a_step_less_is_told_the_other_way_round() -> None:
         (
             "place: front",
             "place: back",
-            "A caller, for whom late_payer holds, now waits in the queue billing, at its back; "
-            "before: waits in the queue billing, at its front.",
+            "A caller now waits in the queue billing, at its back; before: waits in the queue billing, at its front.",
         ),
         (
-            "Thank you for calling. Goodbye.\n  nobody",
-            "Bye.\n  nobody",
-            "A caller now hears “Bye.”; before: hears “Thank you for calling. Goodbye.”.",
+            "    en: Thank you for calling. Goodbye.\n",
+            "    en: Bye.\n",
+            f"A caller now hears “Bye. / {GOODBYE}”; before: hears “Thank you for calling. Goodbye. / {GOODBYE}”.",
         ),
         ('dnis: ["1000"]', 'dnis: ["1000", "1001"]', "the numbers dialled: 1000 before, 1000, then 1001 now."),
         (
@@ -181,8 +182,8 @@ def test_in_a_flow_with_very_many_ways_those_that_lead_to_the_same_are_taken_tog
 
 @pytest.mark.parametrize("read", [lambda changes: [change.told() for change in changes]])
 def test_a_change_is_plain_json_with_its_sentence(read: Callable[[list[Change]], list[dict[str, object]]]) -> None:
-    (row,) = read(changed(("place: front", "place: back")))
+    (row,) = read(changed(("    queue: premium\n", "    queue: premium\n    place: front\n")))
     assert row["kind"] == "changed"
-    assert row["who"] == ["for whom late_payer holds"]
-    assert row["before"] == ["waits in the queue billing, at its front"]
-    assert row["ways"] == 12
+    assert row["who"] == ["for whom premium holds"]
+    assert row["before"] == ["waits in the queue premium"]
+    assert row["ways"] == 63

@@ -320,7 +320,11 @@ def test_under_its_own_version_a_call_takes_the_same_way(way: Callable[[Sim], st
 def test_other_words_alone_change_nothing() -> None:
     sim = Sim(book())
     call = premium_call(sim)
-    result = under(sim, call, changed(lambda flow: flow["prompts"].update(hello=["Good morning to you, {{ contact.first_name }}."])))
+    result = under(
+        sim,
+        call,
+        changed(lambda flow: flow["prompts"]["hello"]["by_language"].update(en=["Good morning to you, {{ contact.first_name }}."])),
+    )
     assert result.verdict == "same way"
 
 
@@ -443,7 +447,7 @@ def test_a_hang_up_serves_the_same_step_and_no_other() -> None:
     sim.answer_action(call, ANNA)
     sim.wait(1.0)
     sim.hangs_up(call)
-    assert under(sim, call, changed(lambda flow: flow["prompts"].update(hello=["Hello."]))).undetermined != ""
+    assert under(sim, call, changed(lambda flow: flow["prompts"]["hello"]["by_language"].update(en=["Hello."]))).undetermined != ""
     assert under(sim, call, book().flows["1000"]).verdict == "same way"
     assert under(sim, call, changed(no_greeting)).verdict == "undetermined"
 

@@ -11,12 +11,13 @@ PHONE, REFERENCE, LINK = "crm.contact_by_phone", "crm.contact_by_reference", "cr
 
 def premium(centre, **more):
     """The caller is a premium customer whom Alice can serve."""
-    return centre.action(PHONE).answers(sample="premium_with_an_order", skills={"lang.en": 5, "product.printers": 3}, **more)
+    skills = {"lang.en": 5, "product.printers": 3}
+    return centre.action(PHONE).answers({"language": "en", "skills": skills, **more}, sample="premium_with_an_order")
 
 
 def not_premium(centre, **more):
     """The caller is a customer like most, with an order and an e-mail address unless told otherwise."""
-    return centre.action(PHONE).answers(sample="premium_with_an_order", premium=False, **more)
+    return centre.action(PHONE).answers({"language": "en", "premium": False, **more}, sample="premium_with_an_order")
 
 
 def test_a_premium_customer_is_greeted_by_name_and_talks_to_an_able_agent(centre):
@@ -67,7 +68,7 @@ def test_skills_that_no_agent_can_have_are_no_reason_to_lose_the_caller(centre):
 
 
 def test_a_stranger_waits_in_the_queue_that_the_reference_leads_to(centre):
-    centre.action(REFERENCE).answers(sample="premium_with_an_order", skills={"lang.en": 5})
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", language="en", skills={"lang.en": 5})
     centre.agent("Alice").ready().not_ready("lunch")
     call = centre.dial("+4930123456", crm=1.0)
     call.hears("welcome").hears("ask_reference").presses("7332215#")
@@ -79,7 +80,7 @@ def test_a_stranger_waits_in_the_queue_that_the_reference_leads_to(centre):
 
 @pytest.mark.parametrize(("keys", "who"), [("7332215#", "who types the terminator"), ("7332215", "who does not")])
 def test_a_stranger_is_known_by_the_reference(centre, keys, who):
-    centre.action(REFERENCE).answers(sample="premium_with_an_order", skills={"lang.en": 5})
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", language="en", skills={"lang.en": 5})
     centre.agent("Alice").ready().always_answers(talks=30, wraps_up=5)
     call = centre.dial(STRANGER).hears("ask_reference").presses(keys).ends(within=120)
     assert (call.queue, call.vars["reference"]) == ("premium", "7332215"), who
@@ -141,7 +142,7 @@ def test_billing_hangs_up_first_and_the_flow_says_goodbye(centre):
 
 
 def test_a_late_payer_who_gives_the_reference_goes_to_billing_too(centre):
-    centre.action(REFERENCE).answers(late_payment=True)
+    centre.action(REFERENCE).answers(late_payment=True, language="en")
     call = centre.dial(STRANGER).hears("ask_reference").presses("7332215#").hears("nobody_free").ends()
     assert ("late_by_reference", "case late_payer") in call.path
     assert ("billing", "no_agents") in call.path
@@ -160,6 +161,40 @@ def test_who_is_no_premium_customer_gets_one_mail_with_the_link(centre):
     assert call.outcome == "self_service"
     assert [(mail.to, mail.subject) for mail in call.mails] == [("ada@example.com", "Your order O-1001")]
     assert call.mails[0].body.count("http://127.0.0.1:8081/track/sample") == 1
+
+
+@pytest.mark.parametrize(
+    ("language", "greeting", "goodbye", "subject"),
+    [
+        ("en", "Hello Ada Sample", "We have sent you an e-mail", "Your order O-1001"),
+        ("de", "Guten Tag Ada Sample", "per E-Mail geschickt", "Ihre Bestellung O-1001"),
+        ("es", "Hola Ada Sample", "Le hemos enviado un correo", "Su pedido O-1001"),
+        ("fr", "Hello Ada Sample", "We have sent you an e-mail", "Your order O-1001"),
+    ],
+)
+def test_who_is_known_is_spoken_and_written_to_in_the_language_of_the_record(centre, language, greeting, goodbye, subject):
+    not_premium(centre, language=language)
+    call = centre.dial(KNOWN).hears(greeting).hears("about_tracking").hears(goodbye).ends()
+    assert [(mail.subject, mail.body.count("http://127.0.0.1:8081/track/sample")) for mail in call.mails] == [(subject, 1)]
+
+
+@pytest.mark.parametrize(("language", "heard"), [("de", "der Ihren Fall kennt"), ("es", "conoce su caso"), ("fr", "who knows your case")])
+def test_who_gives_the_reference_goes_on_in_the_language_of_the_record(centre, language, heard):
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", language=language)
+    call = centre.dial(STRANGER).hears("Please enter your seven character").presses("7332215#").hears(heard).ends()
+    assert ("speak", "unknown" if language == "fr" else "done") in call.path
+
+
+@pytest.mark.parametrize(("language", "heard"), [("de", "Im Augenblick"), ("es", "Ahora mismo"), ("fr", "No agent can take your call")])
+@pytest.mark.parametrize("how", ["number", "reference"])
+def test_a_late_payer_hears_nothing_but_the_own_language(centre, how, language, heard):
+    centre.action(PHONE if how == "number" else REFERENCE).answers(late_payment=True, language=language)
+    call = centre.dial(KNOWN if how == "number" else STRANGER)
+    if how == "reference":
+        call.hears("ask_reference").presses("7332215#")
+    call.hears(heard).ends()
+    assert call.heard[-1].startswith(("Es tut", "Lo sentimos", "We are sorry"))
+    assert ("late_or_greet" if how == "number" else "late_by_reference", "case late_payer_not_english") in call.path
 
 
 @pytest.mark.parametrize("trouble", ["no link", "no mail server", "a slow mail server"])

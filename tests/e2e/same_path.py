@@ -50,7 +50,8 @@ def attributes(people: list[Person]) -> dict[str, Any] | None:
     person = people[0]
     mail = f"{person.first_name}.{person.last_name}@{person.email}".lower() if person.email else ""
     return {
-        **{"reference": person.reference, "first_name": person.first_name, "last_name": person.last_name, "email": mail},
+        **{"reference": person.reference, "first_name": person.first_name, "last_name": person.last_name},
+        **{"email": mail, "language": person.language},
         **{"premium": person.premium, "tier": person.tier, "late_payment": person.late, "skills": person.skills},
         **{"order_id": f"order-of-{person.reference}" if person.order else "", "order_number": person.order[0] if person.order else ""},
     }

@@ -233,7 +233,5 @@ _STYLE = (
     + ".bad{stroke-dasharray:5 4}text{fill:#0f172a}.middle{text-anchor:middle}.title{font-size:18px;font-weight:600}"
     ".small{font-size:11px;fill:#475569}.step{font-size:13px;font-weight:600}.does{font-size:11px;fill:#475569}"
     ".quote{font-size:11px;fill:#64748b;font-style:italic}.name{font-size:11px;fill:#334155;paint-order:stroke;stroke:#fff;stroke-width:4px}"
-    ".failure{fill:#b91c1c}.end text{fill:#f8fafc}.lost text{fill:#94a3b8}</style><defs>"
-    + "".join(map(_tip, _COLOURS))
-    + "</defs>"
+    ".failure{fill:#b91c1c}.end text{fill:#f8fafc}.lost text{fill:#94a3b8}</style><defs>" + "".join(map(_tip, _COLOURS)) + "</defs>"
 )

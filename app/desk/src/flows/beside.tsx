@@ -1,10 +1,9 @@
 /** Beside the picture: where the calls are, then the calls of one step, then one call. */
 import { useEffect } from "preact/hooks";
-import { plain } from "../words";
 import type { Call } from "./api";
 import { CallPanel } from "./call";
 import { bySteps, call, chooseCall, chooseStep, chooseVersion, clock, drawn, elsewhere, picture, step, versions } from "./state";
-import { count, masked, since } from "./words";
+import { count, masked, since, stateOf } from "./words";
 
 export function Beside() {
   useEffect(() => {
@@ -32,12 +31,13 @@ function Everywhere() {
     <>
       <h2>{picture.value === null ? "Live calls" : `Version ${picture.value.version.number}: ${count(drawn.value.length, "live call")}`}</h2>
       {steps.length === 0 && <p class="hint">Nobody is in this version at the moment. Calls appear on the boxes as they come.</p>}
+      {steps.length > 0 && <p class="hint">At each step, and how long the first of them has been there.</p>}
       <ul class="rows" aria-label="Steps with calls">
         {steps.map(([name, those]) => (
           <li key={name}>
             <button disabled={name === ""} onClick={() => chooseStep(name)}>
               <b class="many">{those.length}</b>
-              <span class="what">{name || "not begun"}</span>
+              <span class="what">{name === "" ? "not begun" : <Name of={name} />}</span>
               <span class="time" title="the longest at this step">
                 {since(longest(those), clock.value)}
               </span>
@@ -78,14 +78,16 @@ function Step({ name }: { name: string }) {
   return (
     <>
       <Back to="All steps" />
-      <h2>{name}</h2>
+      <h2>
+        <Name of={name} />
+      </h2>
       <p class="hint">{those.length === 0 ? "No live call is at this step." : count(those.length, "live call")}</p>
       <ul class="rows" aria-label={`Calls at ${name}`}>
         {those.map((each) => (
           <li key={each.id}>
             <button onClick={() => chooseCall(each)}>
               <span class="what">{masked(each.ani)}</span>
-              <span class="state">{plain(each.state)}</span>
+              <span class="state">{stateOf(each)}</span>
               <span class="time" title="at this step">
                 {since(each.entered, clock.value)}
               </span>
@@ -93,6 +95,20 @@ function Step({ name }: { name: string }) {
           </li>
         ))}
       </ul>
+    </>
+  );
+}
+
+/** A step's name, which may be broken after an underscore. */
+function Name({ of }: { of: string }) {
+  return (
+    <>
+      {of.split(/(?<=[_.])/).map((part, n) => (
+        <span key={n}>
+          {part}
+          <wbr />
+        </span>
+      ))}
     </>
   );
 }

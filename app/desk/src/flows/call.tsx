@@ -1,8 +1,7 @@
 /** One call: how it stands, the variables of its session, and what has happened in it. */
-import { plain } from "../words";
 import type { Call, Entry } from "./api";
 import { clock, session, showTimeline, timeline } from "./state";
-import { masked, said, since } from "./words";
+import { masked, said, since, stateOf } from "./words";
 
 export function CallPanel({ call, back }: { call: Call; back: () => void }) {
   return (
@@ -12,7 +11,7 @@ export function CallPanel({ call, back }: { call: Call; back: () => void }) {
       </button>
       <h2>{masked(call.ani)}</h2>
       <dl class="facts">
-        <Fact name="State" value={plain(call.state)} />
+        <Fact name="State" value={stateOf(call)} />
         <Fact name="Step" value={call.step} />
         {call.state !== "ended" && <Fact name="At this step" value={since(call.entered, clock.value)} />}
         {call.state !== "ended" && <Fact name="In the call" value={since(call.arrived, clock.value)} />}

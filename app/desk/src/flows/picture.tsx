@@ -5,8 +5,8 @@ import { bySteps, chooseStep, picture, step } from "./state";
 import { count } from "./words";
 
 const SVG = "http://www.w3.org/2000/svg";
-const LEGIBLE = 0.85;
-const ZOOMS = [0.35, 0.5, 0.65, 0.75, 0.85, 1, 1.25, 1.5];
+const LEGIBLE = 0.9;
+const ZOOMS = [0.35, 0.5, 0.65, 0.75, 0.9, 1, 1.25, 1.5];
 const LIVE = `
   g[data-step] { cursor: pointer; outline: none; }
   g[data-step]:hover > rect:first-of-type { stroke-width: 2; }
@@ -49,11 +49,11 @@ export function Picture() {
         <button aria-label="Smaller" onClick={() => closer(-1)}>
           −
         </button>
-        <output>{Math.round(zoom.value * 100)} %</output>
+        <span>{Math.round(zoom.value * 100)} %</span>
         <button aria-label="Larger" onClick={() => closer(1)}>
           +
         </button>
-        <button onClick={fit}>Fit</button>
+        <button onClick={fit}>Fit width</button>
       </div>
     </section>
   );
@@ -65,11 +65,11 @@ export function Picture() {
  */
 function placed(host: HTMLElement, text: string): SVGSVGElement {
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-  const svg = document.importNode(new DOMParser().parseFromString(text, "image/svg+xml").documentElement, true) as unknown as SVGSVGElement;
-  const style = svg.querySelector("style");
+  const [, before = "", style = "", after = ""] = /^([^]*?)<style>([^<]*)<\/style>([^]*)$/.exec(text) ?? [];
+  const drawing = new DOMParser().parseFromString(before + after, "image/svg+xml");
+  const svg = document.importNode(drawing.documentElement, true) as unknown as SVGSVGElement;
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync((style?.textContent ?? "") + LIVE);
-  style?.remove();
+  sheet.replaceSync(style + LIVE);
   root.adoptedStyleSheets = [sheet];
   root.replaceChildren(svg);
   for (const box of boxes(svg)) {

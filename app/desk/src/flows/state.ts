@@ -162,9 +162,16 @@ async function attempt(work: (asked: Reader) => Promise<void>): Promise<boolean>
     if (asked !== reader) return false;
     if (error instanceof Refusal && error.status === 401) leave("This token is not known here.");
     else if (error instanceof Refusal && error.status === 403) leave("This token is an agent's; the flows are for supervisors and administrators.");
-    else trouble.value = error instanceof Refusal ? error.message : "Something went wrong on this page.";
+    else trouble.value = problem(error);
     return false;
   }
+}
+
+function problem(error: unknown): string {
+  if (!(error instanceof Refusal)) return "Something went wrong on this page.";
+  if (error.status !== 0) return error.message;
+  const asOf = new Date(clock.value * 1000).toLocaleTimeString();
+  return `The call centre cannot be reached.${signedIn.value ? ` What is shown is as of ${asOf}.` : ""}`;
 }
 
 /** The flow with most live calls; the first one when there are none. */

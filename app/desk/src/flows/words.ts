@@ -5,6 +5,12 @@ export function count(number: number, what: string): string {
   return `${number === 0 ? "no" : number} ${what}${number === 1 ? "" : "s"}`;
 }
 
+const STATES: { [state: string]: string } = { flow: "in the flow", offered: "offered to an agent" };
+
+export function stateOf(call: { state: string }): string {
+  return STATES[call.state] ?? call.state.replaceAll("_", " ");
+}
+
 /** A caller's number without what lies between its beginning and its last three digits. */
 export function masked(number: string): string {
   if (number === "") return "withheld";

@@ -3,8 +3,8 @@ import { useSignal } from "@preact/signals";
 import { Brand } from "../brand";
 import { MOST_CALLS } from "./api";
 import { Beside } from "./beside";
-import { Picture } from "./picture";
-import { calls, chooseFlow, chooseVersion, enter, flow, flows, here, leave, picture, signedIn, trouble, version, versions } from "./state";
+import { Picture, Zoom } from "./picture";
+import { calls, chooseFlow, chooseVersion, enter, flow, flows, here, leave, signedIn, trouble, version, versions } from "./state";
 import { count } from "./words";
 
 export function Flows() {
@@ -64,6 +64,7 @@ function Bar() {
         </select>
       </label>
       <Versions />
+      <Zoom />
       <span class="total" role="status">
         {calls.value.length >= MOST_CALLS ? `the oldest ${MOST_CALLS} live calls are looked at` : count(here.value.length, "live call")}
       </span>
@@ -100,5 +101,5 @@ function Retired() {
 }
 
 function active(): number | null {
-  return flows.value?.find((each) => each.name === flow.value)?.active ?? (picture.value?.version.state === "active" ? picture.value.version.number : null);
+  return flows.value?.find((each) => each.name === flow.value)?.active ?? null;
 }

@@ -1,5 +1,5 @@
 /** The flow's picture as the API draws it, with the live calls on its boxes. */
-import { effect, useSignal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { bySteps, chooseStep, picture, step } from "./state";
 import { count } from "./words";
@@ -18,44 +18,53 @@ const LIVE = `
   svg { display: block; }
 `;
 
+const zoom = signal(1);
+/** The scale at which the picture is as wide as its place, but not below `least` and not larger than it was drawn. */
+const fitting = signal((least: number) => least);
+
 export function Picture() {
   const host = useRef<HTMLDivElement>(null);
-  const zoom = useSignal(1);
   const shown = picture.value;
   useEffect(() => {
     const at = host.current;
+    if (shown === null) at?.shadowRoot?.replaceChildren();
     if (at === null || shown === null) return;
     const svg = placed(at, shown.svg);
-    zoom.value = fitting(svg, at, LEGIBLE);
+    fitting.value = (least) => Math.min(1, Math.max(least, at.clientWidth / svg.viewBox.baseVal.width));
+    zoom.value = fitting.value(LEGIBLE);
     at.scrollLeft = middleOfArrival(svg) * zoom.value - at.clientWidth / 2;
     const marking = effect(() => mark(svg, bySteps.value));
     const choosing = effect(() => choose(svg, step.value));
     const zooming = effect(() => scale(svg, zoom.value));
     return () => [marking, choosing, zooming].forEach((stop) => stop());
   }, [shown]);
-  const closer = (by: 1 | -1) => {
-    const next = by > 0 ? ZOOMS.find((each) => each > zoom.value + 0.01) : [...ZOOMS].reverse().find((each) => each < zoom.value - 0.01);
-    if (next !== undefined) zoom.value = next;
-  };
-  const fit = () => {
-    const svg = host.current?.shadowRoot?.querySelector("svg");
-    if (svg && host.current) zoom.value = fitting(svg, host.current, ZOOMS[0] ?? LEGIBLE);
-  };
   return (
     <section class="picture" aria-label="Picture of the flow">
       <div class="sheet" ref={host} />
       {shown === null && <p class="loading">Drawing the flow…</p>}
-      <div class="zoom" role="group" aria-label="Size of the picture">
-        <button aria-label="Smaller" onClick={() => closer(-1)}>
-          −
-        </button>
-        <span>{Math.round(zoom.value * 100)} %</span>
-        <button aria-label="Larger" onClick={() => closer(1)}>
-          +
-        </button>
-        <button onClick={fit}>Fit width</button>
-      </div>
     </section>
+  );
+}
+
+/** How large the picture is shown. */
+export function Zoom() {
+  const closer = (by: 1 | -1) => {
+    const next = by > 0 ? ZOOMS.find((each) => each > zoom.value + 0.01) : [...ZOOMS].reverse().find((each) => each < zoom.value - 0.01);
+    if (next !== undefined) zoom.value = next;
+  };
+  return (
+    <div class="zoom" role="group" aria-label="Size of the picture">
+      <button class="quiet" aria-label="Smaller" onClick={() => closer(-1)}>
+        −
+      </button>
+      <span>{Math.round(zoom.value * 100)} %</span>
+      <button class="quiet" aria-label="Larger" onClick={() => closer(1)}>
+        +
+      </button>
+      <button class="quiet" onClick={() => (zoom.value = fitting.value(ZOOMS[0] ?? LEGIBLE))}>
+        Fit width
+      </button>
+    </div>
   );
 }
 
@@ -131,11 +140,6 @@ function choose(svg: SVGSVGElement, name: string): void {
 function scale(svg: SVGSVGElement, by: number): void {
   svg.setAttribute("width", String(svg.viewBox.baseVal.width * by));
   svg.setAttribute("height", String(svg.viewBox.baseVal.height * by));
-}
-
-/** The scale at which the picture is as wide as its place, but not below `least` and not larger than it was drawn. */
-function fitting(svg: SVGSVGElement, at: HTMLElement, least: number): number {
-  return Math.min(1, Math.max(least, at.clientWidth / svg.viewBox.baseVal.width));
 }
 
 function middleOfArrival(svg: SVGSVGElement): number {

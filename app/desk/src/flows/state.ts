@@ -39,6 +39,9 @@ let round = 0;
 let timer = 0;
 
 export function begin(): void {
+  const again = () => void (reader !== null && look());
+  window.addEventListener("online", again);
+  document.addEventListener("visibilitychange", again);
   const token = sessionStorage.getItem(KEPT);
   if (token !== null) void enter(token);
 }

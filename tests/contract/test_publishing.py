@@ -195,6 +195,8 @@ async def test_a_new_call_runs_what_was_published_and_a_live_one_what_it_began_w
     assert (version["number"], version["state"], version["by"], version["note"]) == (2, "active", "ops", "friendlier")
     assert await shop.hears("new") == "This is two."
     assert await shop.goes_on("old") == "ask"
+    entered = {each["id"]: each["entered"] for each in (await shop.ask("GET", "/v1/calls"))["calls"]}
+    assert shop.engine.center.calls["old"].arrived <= entered["new"] <= entered["old"] <= shop.engine.clock.now()
     rows = {v["number"]: v for v in (await shop.ask("GET", "/v1/flows/greeting/versions"))["versions"]}
     assert (rows[1]["calls"], rows[2]["calls"]) == (1, 1)
     assert (rows[1]["by"], rows[1]["state"]) == ("files", "retired")

@@ -16,16 +16,19 @@ from app.api.backend import BadFlow, Refused, StorageBusy
 from app.core import facts
 from app.core.defined import to_keep
 from app.core.events import CallerLeft, Event, FlowPublished, FlowsRead
-from app.core.flow.compiled import Compiled
+from app.core.flow.compiled import Compiled, compile_again
 from app.core.flow.program import Program
 from app.core.versions import FIGURES, Line, Version
 from app.engine import Engine
 from app.proving import Reader
 from app.publish.centre import ProjectError
 from app.publish.diff import differences
+from app.publish.drawing import svg
 from app.store import StoreError
 
 log = structlog.get_logger()
+PICTURES = 64
+"""Pictures of versions that are kept; a large one has some 100 kB."""
 
 
 class Unspeakable(Exception):
@@ -48,6 +51,8 @@ class Flows:
     def __init__(self, engine: Engine, reader: Reader, speak: Speak, submit: Submit) -> None:
         self._engine, self._reader, self._speak, self._submit = engine, reader, speak, submit
         self._published = engine.center.book.published
+        self._pictures: dict[str, str] = {}
+        self._drawing = asyncio.Lock()
         engine.listeners.append(_tell_the_log)
 
     # ---- at the start --------------------------------------------------------------------------------------------------
@@ -114,6 +119,22 @@ class Flows:
         """What changes for callers from one version to another."""
         both = await self._program(flow, before), await self._program(flow, after)
         return [change.told() for change in await asyncio.to_thread(differences, *both)]
+
+    async def picture(self, flow: str, number: int | None) -> tuple[str, str]:
+        """A version as SVG, the active one unless it is said which, and the version's hash. Each is drawn once, in a thread."""
+        version = self._line(flow).active if number is None else self._version(flow, number)
+        if version is None:
+            raise Refused("unknown-version", f"flow {flow} has no version that callers get")
+        program = await self._program(flow, version.number)
+        async with self._drawing:
+            if version.hash not in self._pictures:
+                while len(self._pictures) >= PICTURES:
+                    del self._pictures[next(iter(self._pictures))]
+                self._pictures[version.hash] = await asyncio.to_thread(self._draw, program, version.hash)
+            return self._pictures[version.hash], version.hash
+
+    def _draw(self, program: Program, hash_: str) -> str:
+        return svg(self._reader.context(self._published.shelf.get(hash_) or compile_again(program.model_dump(mode="json"), hash_)))
 
     def _line(self, flow: str) -> Line:
         line = self._published.lines.get(flow)

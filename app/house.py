@@ -110,6 +110,7 @@ class House:
             "skills": dict(place.skills) if place else {},
             "agent": call.offer.agent if call.offer else call.served_by,
             "arrived": call.arrived,
+            "entered": call.entry.get("at"),
             "queued": place.first if place else None,
             "connected": call.connected or None,
             "ended": call.ended or None,

@@ -103,9 +103,16 @@ class Reader:
         self._prove(program.flow, Document({}), flow)
         return flow
 
+    def context(self, flow: Compiled) -> Context:
+        """A flow ready to be looked at."""
+        return Context(flow, self._asked)
+
+    @property
+    def _asked(self) -> dict[str, Asked]:
+        return {action: told(definition) for action, definition in self.definitions.items()}
+
     def _prove(self, name: str, document: Document, flow: Compiled) -> None:
-        asked = {action: told(definition) for action, definition in self.definitions.items()}
-        report = prove(Path(name), document, flow, self.queues, self.agents, asked)
+        report = prove(Path(name), document, flow, self.queues, self.agents, self._asked)
         if report.errors:
             raise ProjectError([f"{each.file}:{each.line}: {each.where}: {each.what}" for each in report.errors])
 

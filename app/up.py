@@ -402,6 +402,7 @@ def demo_lines(installation: Installation) -> Sequence[str]:
     phones = installation.pbx(lambda _: None).secrets.agents
     lines = [
         f"desk       http://127.0.0.1:{p.api}/desk/      (an agent and its PIN, below)",
+        f"flows      http://127.0.0.1:{p.api}/flows/     the live calls on the picture of each flow; asks for the API's token",
         f"API        http://127.0.0.1:{p.api}/docs       token in {installation.state / 'secrets.json'} (admin_token)",
         f"CRM        http://127.0.0.1:{p.crm}/",
         f"mail       http://127.0.0.1:{p.mail}/          what the demo has sent",

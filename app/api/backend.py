@@ -47,6 +47,9 @@ class Flows(Protocol):
     async def diff(self, flow: str, before: int, after: int) -> list[dict[str, Any]]:
         """What changes for callers (the shape of `app.api.models.FlowChange`)."""
 
+    async def picture(self, flow: str, number: int | None) -> tuple[str, str]:
+        """A version (None: the active one) as SVG, and its hash. The box of a step has `id="step-<name>"` and `data-step="<name>"`."""
+
     async def publish(self, flow: str, content: str | Mapping[str, Any], name: str, by: str, **wish: Any) -> dict[str, Any]:
         """Publish YAML text or JSON values; the version. `wish`: note, share, numbers, guard, tag. Raises `BadFlow`, `StorageBusy`."""
 

@@ -15,6 +15,7 @@ from app.api.models import (
     FlowVersion,
     FlowVersions,
     NewVersion,
+    PictureQuery,
     Release,
 )
 from app.api.problems import Problem
@@ -97,6 +98,25 @@ async def diff(asked: Asked[DiffQuery, None]) -> FlowDiff:
     """By what callers notice, whatever steps and prompts are called."""
     changes = await asked.backend.flows.diff(asked.path["flow"], asked.query.before, asked.query.after)
     return FlowDiff.model_validate({"changes": changes})
+
+
+@routes.add(
+    "GET",
+    "/v1/flows/{flow}/picture",
+    "A version as a picture, the active one unless `version` says which",
+    access="staff",
+    query=PictureQuery,
+    media="image/svg+xml",
+    problems=(404, 503),
+)
+async def picture(asked: Asked[PictureQuery, None]) -> web.Response:
+    """The box of each step has its name as `data-step`, and `step-<name>` as its id. The `ETag` is the version's hash."""
+    drawn, hash_ = await asked.backend.flows.picture(asked.path["flow"], asked.query.version)
+    headers = {"ETag": f'"{hash_}"', "Cache-Control": "private, no-cache"}
+    known = asked.request.if_none_match
+    if known is not None and hash_ in {tag.value for tag in known}:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=drawn.encode(), content_type="image/svg+xml", charset="utf-8", headers=headers)
 
 
 async def _published(asked: Asked[Any, Any], act: Any) -> FlowVersion:

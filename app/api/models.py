@@ -42,6 +42,7 @@ class Call(Answer):
     skills: dict[str, int] = Field(default_factory=dict)
     agent: str = ""
     arrived: float
+    entered: float | None = Field(default=None, description="when the call came to its step")
     queued: float | None = None
     connected: float | None = None
     ended: float | None = None
@@ -344,6 +345,12 @@ class DiffQuery(Ask):
 
     before: int = Field(alias="from", ge=1)
     after: int = Field(alias="to", ge=1)
+
+
+class PictureQuery(Ask):
+    """Which version."""
+
+    version: int | None = Field(default=None, ge=1, le=10**9)
 
 
 class Nothing(Ask):

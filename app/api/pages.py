@@ -31,10 +31,18 @@ def policy(frames: tuple[str, ...]) -> str:
 
 async def desk_file(request: web.Request) -> web.StreamResponse:
     """A file of the built desk; its page for the folder itself."""
+    return _built(request, request.match_info["name"] or "index.html")
+
+
+async def flows_page(request: web.Request) -> web.StreamResponse:
+    """The page of the flows; what belongs to it lies beside the desk's files."""
+    return _built(request, "flows.html")
+
+
+def _built(request: web.Request, name: str) -> web.StreamResponse:
     dist = request.app[SETTINGS].dist.resolve()
     if not (dist / "index.html").is_file():
         return web.Response(status=503, text=NOT_BUILT, headers={"Retry-After": "60"})
-    name = request.match_info["name"] or "index.html"
     path = _inside(dist, name)
     kept = "public, max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
     return web.FileResponse(path, headers={"Cache-Control": kept})
@@ -50,6 +58,11 @@ def _inside(folder: Path, name: str) -> Path:
 async def to_desk(request: web.Request) -> web.StreamResponse:
     """The desk is what people look for."""
     raise web.HTTPFound("/desk/")
+
+
+async def to_flows(request: web.Request) -> web.StreamResponse:
+    """The page's own address ends with a slash."""
+    raise web.HTTPFound("/flows/")
 
 
 class Docs:
@@ -92,6 +105,8 @@ def serve_pages(app: web.Application) -> None:
     app.router.add_get("/", to_desk)
     app.router.add_get("/desk", to_desk)
     app.router.add_get("/desk/{name:.*}", desk_file)
+    app.router.add_get("/flows", to_flows)
+    app.router.add_get("/flows/", flows_page)
     app.router.add_get("/v1/openapi.json", docs.json)
     app.router.add_get("/v1/collection.json", docs.collection)
     app.router.add_get("/docs", docs.page)

@@ -177,7 +177,8 @@ class _Picture:
         words = [(box.name, "step"), (box.does, "does"), (box.quote, "quote")]
         lines = [(text, kind) for text, kind in words if text]
         first = y + TALL / 2 + 4.5 - (len(lines) - 1) * 8.5
-        out = [f'<g class="{box.group}"><title>{escape(name)}</title>']
+        step = f' id="step-{name}" data-step="{name}"' if name in self.context.program.steps else ""
+        out = [f'<g class="{box.group}"{step}><title>{escape(name)}</title>']
         out.append(
             f'<rect x="{left:.1f}" y="{y:.1f}" width="{width:.1f}" height="{TALL:.0f}" rx="{round_:.0f}" fill="{fill}" stroke="{stroke}"/>'
         )
@@ -218,21 +219,19 @@ def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
     return f"M{x:.1f},{y:.1f} C{x:.1f},{y + half:.1f} {to_x:.1f},{to_y - half:.1f} {to_x:.1f},{to_y:.1f}"
 
 
-def _tip(name: str, colour: str) -> str:
+def _tip(name: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
-        f'<path d="M0,0.5 L8,4 L0,7.5 z" style="fill:{colour};stroke:none"/></marker>'
+        f'<path class="tip {name}" d="M0,0.5 L8,4 L0,7.5 z"/></marker>'
     )
 
 
 _COLOURS = {"good": "#64748b", "bad": "#e08a8a", "back": "#3b82f6"}
 _STYLE = (
     "<style>path{fill:none;stroke-width:1.5}"
-    + "".join(f".{name}{{stroke:{colour}}}" for name, colour in _COLOURS.items())
+    + "".join(f".{name}{{stroke:{colour}}}.tip.{name}{{fill:{colour};stroke:none}}" for name, colour in _COLOURS.items())
     + ".bad{stroke-dasharray:5 4}text{fill:#0f172a}.middle{text-anchor:middle}.title{font-size:18px;font-weight:600}"
     ".small{font-size:11px;fill:#475569}.step{font-size:13px;font-weight:600}.does{font-size:11px;fill:#475569}"
     ".quote{font-size:11px;fill:#64748b;font-style:italic}.name{font-size:11px;fill:#334155;paint-order:stroke;stroke:#fff;stroke-width:4px}"
-    ".failure{fill:#b91c1c}.end text{fill:#f8fafc}.lost text{fill:#94a3b8}</style><defs>"
-    + "".join(_tip(name, colour) for name, colour in _COLOURS.items())
-    + "</defs>"
+    ".failure{fill:#b91c1c}.end text{fill:#f8fafc}.lost text{fill:#94a3b8}</style><defs>" + "".join(map(_tip, _COLOURS)) + "</defs>"
 )

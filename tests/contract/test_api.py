@@ -487,9 +487,13 @@ async def test_a_desk_that_was_not_built_says_so_and_a_built_one_is_served(house
         response = await http.get("/desk/")
         assert response.status == 503
         assert "make desk" in await response.text()
+        assert (await http.get("/flows/")).status == 503
         (tmp_path / "assets").mkdir()
         (tmp_path / "index.html").write_text("<p>the desk</p>")
         (tmp_path / "assets" / "a.js").write_text("1")
+        await problem(await http.get("/flows/"), 404, "not-found")
+        (tmp_path / "flows.html").write_text("<p>the flows</p>")
+        assert "the flows" in await (await http.get("/flows")).text()
         assert "the desk" in await (await http.get("/")).text()
         assert "immutable" in (await http.get("/desk/assets/a.js")).headers["Cache-Control"]
         for name in ("..%2f..%2fetc%2fpasswd", "%00", "assets", "nothing.js"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import aiohttp
 import pytest
@@ -26,6 +28,8 @@ from app.flows import Flows, Unspeakable
 from app.house import House
 from app.proving import Reader
 from app.publish.centre import load_flow
+from app.publish.drawing import svg
+from app.publish.meaning import Context
 from app.publish.release import as_document
 from app.store import Batch, Holder, Store, StoreFull
 from tests.contract.api_house import TOKENS, served
@@ -122,6 +126,12 @@ class Shop:
     async def publish(self, text: str, status: int = 200, headers: dict[str, str] | None = None, **wish: Any) -> Any:
         return await self.ask("POST", "/v1/flows/greeting/versions", status, headers, yaml=text, name="greeting.yaml", **wish)
 
+    async def picture(self, query: str) -> str:
+        async with self.http.get(f"/v1/flows/greeting/picture{query}", headers={"Authorization": f"Bearer {TOKENS['admin']}"}) as answer:
+            assert (answer.status, answer.content_type) == (200, "image/svg+xml")
+            self.etag = answer.headers["ETag"]
+            return await answer.text()
+
     async def states(self) -> dict[int, str]:
         return {v["number"]: v["state"] for v in (await self.ask("GET", "/v1/flows/greeting/versions"))["versions"]}
 
@@ -185,6 +195,8 @@ async def test_a_new_call_runs_what_was_published_and_a_live_one_what_it_began_w
     assert (version["number"], version["state"], version["by"], version["note"]) == (2, "active", "ops", "friendlier")
     assert await shop.hears("new") == "This is two."
     assert await shop.goes_on("old") == "ask"
+    entered = {each["id"]: each["entered"] for each in (await shop.ask("GET", "/v1/calls"))["calls"]}
+    assert shop.engine.center.calls["old"].arrived <= entered["new"] <= entered["old"] <= shop.engine.clock.now()
     rows = {v["number"]: v for v in (await shop.ask("GET", "/v1/flows/greeting/versions"))["versions"]}
     assert (rows[1]["calls"], rows[2]["calls"]) == (1, 1)
     assert (rows[1]["by"], rows[1]["state"]) == ("files", "retired")
@@ -244,6 +256,42 @@ async def test_what_changes_for_callers_is_told_for_two_versions(shop: Shop) -> 
     (change,) = (await shop.ask("GET", "/v1/flows/greeting/diff?from=1&to=2"))["changes"]
     assert change["text"] == "A caller now hears “This is two.”; before: hears “This is one.”."
     assert (await shop.ask("GET", "/v1/flows/greeting/diff?from=2&to=2"))["changes"] == []
+
+
+async def test_a_flow_is_drawn_as_callers_get_it_and_every_version_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def draws(context: Context) -> str:
+        threads.append(threading.current_thread().name)
+        return svg(context)
+
+    monkeypatch.setattr("app.flows.svg", draws)
+    first = await shop.picture("")
+    await shop.publish(flow("This is two.", then="wait"))
+    rows = (await shop.ask("GET", "/v1/flows/greeting/versions"))["versions"]
+    second = await shop.picture("")
+    assert shop.etag == f'"{rows[0]["hash"]}"'
+    assert (await shop.picture("?version=1"), await shop.picture("?version=2")) == (first, second)
+    del shop.engine.center.book.published.shelf[rows[1]["hash"]]
+    shop.flows._pictures.clear()
+    assert await asyncio.gather(*(shop.picture("?version=1") for _ in range(3))) == [first] * 3
+    assert len(threads) == 3
+    assert threading.main_thread().name not in threads
+    drawn = ElementTree.fromstring(second)
+    boxes = {each.get("data-step"): each for each in drawn.iter("{http://www.w3.org/2000/svg}g") if each.get("data-step")}
+    assert boxes.keys() == {"hello", "ask", "wait", "end"}
+    assert boxes["ask"].get("id") == "step-ask"
+    assert "This is two." in "".join(boxes["hello"].itertext())
+
+
+async def test_a_picture_that_is_known_is_not_sent_again(shop: Shop) -> None:
+    await shop.picture("")
+    known = {"Authorization": f"Bearer {TOKENS['supervisor']}", "If-None-Match": shop.etag}
+    async with shop.http.get("/v1/flows/greeting/picture", headers=known) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+    await shop.publish(TWO)
+    async with shop.http.get("/v1/flows/greeting/picture", headers=known) as answer:
+        assert answer.status == 200
 
 
 async def test_nobody_gets_a_version_before_all_of_it_is_spoken(shop: Shop) -> None:
@@ -319,6 +367,9 @@ async def test_a_flow_that_is_wrong_is_refused_with_file_and_line(shop: Shop, te
         ("GET", "/v1/flows/greeting/versions/x", 404, {}),
         ("GET", "/v1/flows/greeting/diff?from=1&to=9", 404, {}),
         ("GET", "/v1/flows/greeting/diff?from=1", 422, {}),
+        ("GET", "/v1/flows/nothing/picture", 404, {}),
+        ("GET", "/v1/flows/greeting/picture?version=9", 404, {}),
+        ("GET", "/v1/flows/greeting/picture?version=0", 422, {}),
         ("POST", "/v1/flows/greeting/versions/9/activate", 404, {}),
         ("POST", "/v1/flows/greeting/versions/1/activate", 409, {"share": 5}),
         ("POST", "/v1/flows/greeting/versions", 422, {}),
@@ -341,6 +392,7 @@ async def test_an_agent_may_not_publish_and_a_long_flow_may_be_sent(shop: Shop) 
     agent = {"Authorization": f"Bearer {TOKENS['anna']}"}
     await shop.publish(TWO, 403, agent)
     await shop.ask("GET", "/v1/flows", 403, agent)
+    await shop.ask("GET", "/v1/flows/greeting/picture", 403, agent)
     assert (await shop.publish(TWO + "# " + "x" * 500_000))["number"] == 2
 
 

@@ -25,7 +25,13 @@ DESK = ROOT / "app" / "desk"
 def built_desk(folder: Path) -> Path:
     """The folder of the built desk; `folder` is for what the build needs besides."""
     index = DESK / "dist" / "index.html"
-    sources = [*DESK.glob("src/*"), DESK / "index.html", DESK / "package-lock.json", ROOT / "app" / "api" / "models.py"]
+    sources = [
+        *DESK.glob("src/**/*"),
+        *DESK.glob("*.html"),
+        DESK / "vite.config.ts",
+        DESK / "package-lock.json",
+        ROOT / "app" / "api" / "models.py",
+    ]
     if index.is_file() and index.stat().st_mtime > max(s.stat().st_mtime for s in sources if s.name != "api.gen.ts"):
         return index.parent
     openapi = folder / "openapi.json"

@@ -23,19 +23,24 @@ export class Refusal extends Error {
 
 const UNREACHABLE = "The call centre cannot be reached. Your phone is not affected.";
 
+/** The answer to a request; throws a `Refusal`, with status 0 where there is no answer. */
+export async function answer(path: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(path, { signal: AbortSignal.timeout(10_000), ...init }).catch(() => {
+    throw new Refusal(0, "unreachable", UNREACHABLE);
+  });
+  if (response.ok) return response;
+  const problem = (await response.json().catch(() => null)) as Partial<Schemas["ProblemDocument"]> | null;
+  throw new Refusal(response.status, (problem?.type ?? "").replace("urn:callwright:", ""), problem?.detail ?? UNREACHABLE);
+}
+
 async function ask<T>(method: string, path: string, body?: object): Promise<T> {
-  const init: RequestInit = { method, credentials: "same-origin", signal: AbortSignal.timeout(10_000) };
+  const init: RequestInit = { method, credentials: "same-origin" };
   if (body !== undefined) {
     init.headers = { "Content-Type": "application/json" };
     init.body = JSON.stringify(body);
   }
-  const response = await fetch(path, init).catch(() => {
-    throw new Refusal(0, "unreachable", UNREACHABLE);
-  });
-  const answer: unknown = await response.json().catch(() => null);
-  if (response.ok) return answer as T;
-  const problem = answer as Partial<Schemas["ProblemDocument"]> | null;
-  throw new Refusal(response.status, (problem?.type ?? "").replace("urn:callwright:", ""), problem?.detail ?? UNREACHABLE);
+  const response = await answer(path, init);
+  return (await response.json().catch(() => null)) as T;
 }
 
 export const session = {

@@ -1,6 +1,7 @@
 /** The whole page: the door, the bar on top, and what is in hand (or that nothing is). */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { Brand } from "./brand";
 import { HandPanel } from "./hand";
 import { Record } from "./record";
 import { act, agent, busy, clock, hand, linked, notice, session, signIn, signOut, usable } from "./state";
@@ -55,15 +56,6 @@ function Door() {
         </p>
       </form>
     </main>
-  );
-}
-
-function Brand() {
-  return (
-    <span class="brand">
-      <span class="mark" aria-hidden="true" />
-      callwright
-    </span>
   );
 }
 

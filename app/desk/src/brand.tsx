@@ -1,0 +1,8 @@
+export function Brand() {
+  return (
+    <span class="brand">
+      <span class="mark" aria-hidden="true" />
+      callwright
+    </span>
+  );
+}

@@ -24,12 +24,14 @@ import structlog
 import uvloop
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.guard import Guard
 from app.actions.runner import Actions
 from app.actions.sensitive import Sensitive
 from app.actions.webhooks import Poster
 from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
+from app.channels.bots import Bots
 from app.channels.mail import Mailer
 from app.channels.shelf import Shelf
 from app.channels.sms import Sms
@@ -126,7 +128,9 @@ class Application:
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
         mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
-        for part in (shelf, mailer, sms):
+        guard = Guard(settings.origins)
+        bots = Bots(settings.bots, engine.post, engine.submit, pbx, guard.admit, guard.resolver)
+        for part in (shelf, mailer, sms, bots):
             stack.push_async_callback(part.close)
         ami = self._ami(engine)
         feed, poster = Feed(store), Poster(settings.origins)
@@ -135,7 +139,7 @@ class Application:
         house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions), feed, hooks)
         house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
-        engine.adapters = [pbx, actions, mailer, sms, shelf, house, *([ami] if ami else [])]
+        engine.adapters = [pbx, actions, mailer, sms, shelf, bots, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)

@@ -600,6 +600,27 @@ def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
     return Request("POST", f"channels/{leg.id}/dial", (("caller", caller.channel), ("timeout", str(max(1, -int(-seconds // 1))))))
 
 
+def open_media(app: str, media: str) -> Request:
+    """A channel whose sound goes over a websocket to whoever connects to `media_path`: 16 bit samples, 8000 a second."""
+    query = (
+        ("app", app),
+        ("channelId", _ours(LEG, media)),
+        ("external_host", "INCOMING"),
+        ("transport", "websocket"),
+        ("encapsulation", "none"),
+        ("connection_type", "server"),
+        ("format", "slin"),
+    )
+    return Request("POST", "channels/externalMedia", query)
+
+
+def media_path(body: Any) -> str:
+    """The path of the websocket of a channel that `open_media` made; "" where Asterisk did not tell."""
+    told = body.get("channelvars") if isinstance(body, dict) else None
+    ident = told.get("MEDIA_WEBSOCKET_CONNECTION_ID") if isinstance(told, dict) else None
+    return f"/media/{ident}" if isinstance(ident, str) and _WORD.fullmatch(ident) else ""
+
+
 def answered_at(leg: str) -> Request:
     """When a leg was answered, by Asterisk's call record: `{"value": epoch seconds with their fraction, or ""}`."""
     return Request("GET", f"channels/{_ours(LEG, leg)}/variable", (("variable", "CDR(answer,u)"),))

@@ -49,8 +49,13 @@ GOODBYE: Final = 0.5
 LARGEST: Final = 256 * 1024
 """Bytes of one message from a bot: 16 seconds of sound."""
 FORMAT: Final = "slin"
-PART: Final = 3200
-"""Bytes that go to Asterisk at once: a fifth of a second."""
+SECOND: Final = 16_000
+FRAME: Final = 320
+"""Bytes of sound in a second, and in what Asterisk plays at once; of a message that ends within a frame it would drop the end."""
+PART: Final = 10 * FRAME
+AHEAD: Final = 1.0
+PAUSE: Final = 0.06
+"""Seconds after which the rest of a frame is not waited for any more, and filled with silence."""
 MESSAGES: Final = 500
 """Messages of sound that wait here; a bot that sends more is not read for a while."""
 WHO: Final = {"User-Agent": "callwright"}
@@ -97,7 +102,8 @@ class _Talk:
     begun: bool = False
     outbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
     sound: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(MESSAGES))
-    room: asyncio.Event = field(default_factory=asyncio.Event)
+    heard_until: float = 0.0
+    flushes: int = 0
 
 
 class Bots:
@@ -234,8 +240,8 @@ class Bots:
         if kind == "flush":
             while not talk.sound.empty():
                 talk.sound.get_nowait()
+            talk.flushes, talk.heard_until = talk.flushes + 1, 0.0
             await media.send_str("FLUSH_MEDIA")
-            talk.room.set()
         elif kind == "set" and isinstance(values, dict):
             try:
                 await self._submit(SessionWritten(talk.order.call, flat(values), f"bot {talk.order.bot}"))
@@ -247,25 +253,33 @@ class Bots:
             talk.outbox.put_nowait({"type": "refused", "why": why})
 
     async def _from_media(self, talk: _Talk, bot: Socket, media: Socket) -> str:
-        """The caller's sound goes to the bot, while there is a caller. Asterisk says when it has room for sound. Raises `Lost`."""
+        """The caller's sound goes to the bot, while there is a caller. Raises `Lost`."""
         async for message in media:
             if message.type is aiohttp.WSMsgType.BINARY:
                 with contextlib.suppress(aiohttp.ClientError, OSError):  # a bot that is gone is noticed by `_from_bot`
                     await bot.send_bytes(message.data)
-            elif message.type is aiohttp.WSMsgType.TEXT and "MEDIA_XOFF" in message.data:
-                talk.room.clear()
-            elif message.type is aiohttp.WSMsgType.TEXT and "MEDIA_XON" in message.data:
-                talk.room.set()
         raise Lost("media")
 
     async def _to_media(self, talk: _Talk, bot: Socket, media: Socket) -> str:
-        """The bot's sound goes to the caller, as far as Asterisk has room for it."""
-        talk.room.set()
+        """The bot's sound goes to the caller in whole frames, no more than `AHEAD` before it is to be heard: Asterisk drops the rest."""
+        now, rest = asyncio.get_running_loop().time, b""
         while True:
-            sound = await talk.sound.get()
-            for at in range(0, len(sound), PART):
-                await talk.room.wait()
-                await media.send_bytes(sound[at : at + PART])
+            try:
+                async with asyncio.timeout(PAUSE if rest else None):
+                    sound = rest + await talk.sound.get()
+            except TimeoutError:
+                sound = rest.ljust(FRAME, b"\0")
+            whole = len(sound) - len(sound) % FRAME
+            rest = sound[whole:]
+            for at in range(0, whole, PART):
+                flushed = talk.flushes
+                await asyncio.sleep(max(talk.heard_until - now() - AHEAD, 0.0))
+                if talk.flushes != flushed:
+                    rest = b""
+                    break
+                part = sound[at : min(at + PART, whole)]
+                talk.heard_until = max(talk.heard_until, now()) + len(part) / SECOND
+                await media.send_bytes(part)
 
     async def _to_bot(self, talk: _Talk, bot: Socket, media: Socket) -> str:
         """What the bot is told, in order; ends when the call is taken back."""

@@ -62,6 +62,7 @@ GONE_WITHIN = 5.0  # seconds after which a caller who left is gone, whatever Ast
 DROP_AFTER = 2.0  # seconds a bridge waits for its channels to leave
 LIST_WITHIN = 5.0
 MEDIA_FROM = 100_000_000  # the numbers of bots' channels and bridges begin there, beyond those that the core gives
+JOIN_AGAIN, JOIN_TRIES = 0.02, 25  # how often, in seconds, such a channel is put into its bridge, and how many times
 LIVE_AGAIN, LIVE_LOOKS = 0.1, 30  # how often, in seconds, a recording that just ends is looked at, and how many times
 SUBSCRIBE_AT_ONCE = 40  # channels in one request: a line may have 4096 bytes
 
@@ -449,12 +450,24 @@ class Pbx:
         try:
             await self.link.request(wire.make_bridge(self._app, leg.bridge))
             caller.bridges.add(leg.bridge)
-            await self.link.request(wire.join(leg.bridge, media))
-            leg.joined = True
+            await self._join_media(leg)
             await self.link.request(wire.join(leg.bridge, caller.channel))
             caller.bridge = leg.bridge
         except AriError as error:
             raise ConnectionError(str(error)) from None
+
+    async def _join_media(self, leg: Leg) -> None:
+        """Into its bridge, as soon as it is in our application: that is a moment after its websocket is connected. Raises `AriError`."""
+        for n in range(1, JOIN_TRIES + 1):
+            try:
+                await self.link.request(wire.join(leg.bridge, leg.id))
+            except (AriInvalid, AriConflict):
+                if n == JOIN_TRIES:
+                    raise
+                await asyncio.sleep(JOIN_AGAIN)
+            else:
+                leg.joined = True
+                return
 
     def close_media(self, call: str, media: str) -> None:
         """End that channel, and take the caller out of its bridge. What has gone is silence."""

@@ -66,7 +66,9 @@ def test_the_caller_hears_music_until_the_bot_has_the_call() -> None:
     assert told(sim, call) == [("start", begins)]
 
 
-@pytest.mark.parametrize(("exit_", "step"), [("done", "thanks"), ("agent", "person"), ("failed", "broken"), ("hung", "broken"), ("x", "broken")])
+@pytest.mark.parametrize(
+    ("exit_", "step"), [("done", "thanks"), ("agent", "person"), ("failed", "broken"), ("hung", "broken"), ("x", "broken")]
+)
 def test_the_bot_chooses_the_way_on_among_those_that_it_may(exit_: str, step: str) -> None:
     sim = centre()
     call, request = begun(sim)
@@ -96,7 +98,12 @@ def test_keys_and_what_others_write_reach_the_bot_and_its_own_writes_do_not_come
     sim.happen(ev.SessionWritten(call, {"ivr.word": "yes"}, "bot helper"))
     start, *rest = told(sim, call)
     assert start[1]["session"] == {"ivr.early": 1}
-    assert rest == [("key", {"digit": "7"}), ("key", {"digit": "1"}), ("key", {"digit": "2"}), ("session", {"session": {"ivr.order": "A1"}})]
+    assert rest == [
+        ("key", {"digit": "7"}),
+        ("key", {"digit": "1"}),
+        ("key", {"digit": "2"}),
+        ("session", {"session": {"ivr.order": "A1"}}),
+    ]
     assert sim.center.calls[call].vars["ivr.word"] == "yes"
     sim.happen(ev.BotEnded(call, request, "done"))
     assert sim.center.calls[call].keys == ""

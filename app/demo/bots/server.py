@@ -1,6 +1,6 @@
 """What every bot here is made of: a websocket server that makes one object for each call and hands it what comes.
 
-    python -m app.demo.bots.echo 9000
+python -m app.demo.bots.echo 9000
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ from app.channels.bots import FRAME, Bots, BotSettings
 from app.core.commands import StartBot, StopBot, TellBot
 from app.core.events import BotBegan, BotEnded, Event, SessionWritten
 from app.core.session import SessionRefused
-from app.demo.bots.echo import Echo
-from app.demo.bots.server import application
+from app.demo.bots.echo import Echo, application
 from tests.contract.doors import Posted, until
 
 CALL, REQUEST = "c1", "c1-bt1"

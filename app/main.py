@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
 from app.core.events import AgentPhoneChanged, Event
+from app.core.flow.program import Bot as BotStep
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
 from app.feed import Feed
@@ -139,6 +140,7 @@ class Application:
         house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions), feed, hooks)
         house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
+        _bots_missing(self.book, settings.bots)
         engine.adapters = [pbx, actions, mailer, sms, shelf, bots, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
@@ -258,6 +260,14 @@ class Application:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _bots_missing(book: Book, bots: Mapping[str, object]) -> None:
+    """Say which flows name bots that the settings do not have: their steps leave by `failed`."""
+    for flow in book.flows.values():
+        for step, node in flow.program.steps.items():
+            if isinstance(node, BotStep) and node.bot not in bots:
+                log.warning("a bot is not set up", flow=flow.program.flow, step=step, bot=node.bot, setting=f"bots.{node.bot}.url")
 
 
 def _credentials(file: Path) -> Credentials:

@@ -436,6 +436,9 @@ class Pbx:
         except asyncio.CancelledError:
             self.close_media(call, media.id)
             raise
+        if not path:
+            self.close_media(call, media.id)
+            raise ConnectionError("Asterisk did not tell where the sound is")
         return media.id, f"{self._url}{path}"
 
     async def join_media(self, call: str, media: str) -> None:

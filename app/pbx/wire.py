@@ -30,6 +30,8 @@ MUSIC = "callwright"
 ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
 
 LEG = re.compile(r"([0-9a-f]{32})-leg\d{1,9}")
+MEDIA = re.compile(r"[0-9a-f]{32}-leg[1-9]\d{8}")
+"""A leg that is no telephone but a bot's sound; its number and its bridge's are beyond those that the core gives."""
 BRIDGE = re.compile(r"([0-9a-f]{32})-br\d{1,9}")
 PLAYBACK = re.compile(r"([0-9a-f]{32})-pb\d{1,9}")
 RECORDING = re.compile(r"([0-9a-f]{32})-rc\d{1,9}")

@@ -150,6 +150,13 @@ def test_a_bot_that_is_not_there_fails_at_once(port: int, house: LiveHouse) -> N
         assert seconds_to_fail(house, visit) < 2.0
 
 
+def test_a_bot_that_never_answers_fails_in_time_with_music_meanwhile(port: int, house: LiveHouse) -> None:
+    with socket.create_server(("127.0.0.1", port)), house.visit("+4930555000555", "1120", tone=TONE) as visit:
+        until(visit.phone.rtp.hears_anything, 3, "music")
+        assert "talk" not in exits(house, visit)
+        assert seconds_to_fail(house, visit) < 2.5
+
+
 def test_after_the_end_of_the_process_the_bot_is_connected_anew(bot: EchoBot, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from app.core.center import Book
 from app.core.flow.bot_step import START, START_AGAIN
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
-from tests.unit.centre import Sim
+from app.publish.centre import ProjectError, load_book
+from tests.unit.centre import OUTPUTS, PROJECT, Sim
 
 EXITS = {"done": "thanks", "failed": "broken", "hung": "late", "agent": "person"}
 BOT: dict[str, Any] = {
@@ -187,3 +190,62 @@ def test_an_answer_must_have_an_exit_and_be_none_that_every_bot_has() -> None:
         centre(answers=["agent", "hung"])
     with pytest.raises(ValidationError, match="named twice"):
         centre(answers=["agent", "agent"])
+
+
+FILE = """\
+flow: talk
+dnis: ["1999"]
+start: talk
+on_error: bye
+prompts: {hello: Hello.}
+steps:
+  talk:
+    do: bot
+    bot: helper
+    with: {number: "{{ call.ani }}"}
+    prompt: hello
+    max_seconds: "60"
+    answers: [agent]
+    exits: {done: bye, failed: bye, hung: bye, agent: bye}
+  bye: {do: hangup}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    shutil.copytree(PROJECT, folder / "project")
+    (folder / "project" / "flows" / "talk.yaml").write_text(text)
+    return folder / "project"
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    program = load_book(written(tmp_path, FILE), OUTPUTS).flows["1999"].program
+    assert set(program.steps["talk"].ways()) == {"done", "failed", "hung", "agent"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("bot: helper", "bot: wss://bot.example/", 9, "steps.talk.bot: String should match pattern"),
+        ("call.ani", "call.nai", 10, "there is no variable 'call.nai'"),
+        ("prompt: hello", "prompt: hallo", 11, "there is no prompt 'hallo'"),
+        ('max_seconds: "60"', 'max_seconds: "7200"', 12, "less than or equal to 3600"),
+        ("agent: bye}", "status: bye}", 7, "exits that are missing: agent"),
+        ("answers: [agent]", "answers: [agent, hung]", 7, "answers that every bot has or that are no answers: hung"),
+    ],
+)
+def test_each_mistake_is_told_with_its_line(tmp_path: Path, old: str, new: str, line: int, what: str) -> None:
+    assert FILE.count(old) == 1
+    with pytest.raises(ProjectError) as found:
+        load_book(written(tmp_path, FILE.replace(old, new)), OUTPUTS)
+    (problem,) = found.value.problems
+    assert what in problem
+    assert f"talk.yaml:{line}:" in problem, problem
+
+
+def test_what_a_bot_would_have_done_under_another_version_is_not_guessed() -> None:
+    sim = centre()
+    call, request = begun(sim)
+    sim.happen(ev.BotEnded(call, request, "agent"))
+    sim.prompt_ends(call)
+    sim.hangs_up(call)
+    sim.goes_no_other_way()

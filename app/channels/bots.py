@@ -14,7 +14,7 @@ Binary messages are sound, 16 bit samples (little-endian), 8000 a second, both w
 |---|---|
 | `set` | write `values` (`{"ivr.x": ..}`) into the session |
 | `flush` | do not play what is still queued |
-| `done` | give the call back, by `exit` (one of `answers`; `done` unless said) |
+| `done` | give the call back, by `exit` (one of `answers`; `done` unless said), once what is queued has been played |
 
 Whatever ends it, `BotEnded` is posted once: a bot that refuses, closes or does not answer a ping within a second is lost.
 """
@@ -56,8 +56,8 @@ PART: Final = 10 * FRAME
 AHEAD: Final = 1.0
 PAUSE: Final = 0.06
 """Seconds after which the rest of a frame is not waited for any more, and filled with silence."""
-MESSAGES: Final = 500
-"""Messages of sound that wait here; a bot that sends more is not read for a while."""
+MOST: Final = 4 * 1024 * 1024
+"""Bytes of sound that wait here, four minutes; a bot that sends more is not read for a while."""
 WHO: Final = {"User-Agent": "callwright"}
 Socket: TypeAlias = aiohttp.ClientWebSocketResponse
 
@@ -101,7 +101,8 @@ class _Talk:
     channel: str = ""
     begun: bool = False
     outbox: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
-    sound: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(MESSAGES))
+    sound: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    waiting: int = 0
     heard_until: float = 0.0
     flushes: int = 0
 
@@ -191,6 +192,8 @@ class Bots:
         try:
             done, _ = await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
             return next(each for each in relays if each in done).result()
+        except (aiohttp.ClientError, OSError):  # a bot that is gone raises nothing here, `_from_bot` notices
+            raise Lost("media") from None
         finally:
             for relay in relays:
                 relay.cancel()
@@ -226,11 +229,16 @@ class Bots:
     async def _from_bot(self, talk: _Talk, bot: Socket, media: Socket) -> str:
         """Sound goes to the caller, wishes are done; the exit that the bot takes. Raises `Lost`."""
         async for message in bot:
-            if message.type is aiohttp.WSMsgType.BINARY:
-                await talk.sound.put(message.data)
+            if message.type is aiohttp.WSMsgType.BINARY and message.data:
+                talk.waiting += len(message.data)
+                talk.sound.put_nowait(message.data)
+                while talk.waiting > MOST:  # noqa: ASYNC110
+                    await asyncio.sleep(PAUSE)
             elif message.type is aiohttp.WSMsgType.TEXT:
                 wish = _read(message.data)
                 if wish.get("type") == "done":
+                    await talk.sound.join()
+                    await asyncio.sleep(talk.heard_until - asyncio.get_running_loop().time())
                     return str(wish.get("exit") or "done")
                 await self._grant(talk, media, wish)
         raise Lost("silent" if bot.exception() else "closed")
@@ -239,7 +247,8 @@ class Bots:
         kind, values, why = wish.get("type"), wish.get("values"), ""
         if kind == "flush":
             while not talk.sound.empty():
-                talk.sound.get_nowait()
+                talk.waiting -= len(talk.sound.get_nowait())
+                talk.sound.task_done()
             talk.flushes, talk.heard_until = talk.flushes + 1, 0.0
             await media.send_str("FLUSH_MEDIA")
         elif kind == "set" and isinstance(values, dict):
@@ -264,11 +273,14 @@ class Bots:
         """The bot's sound goes to the caller in whole frames, no more than `AHEAD` before it is to be heard: Asterisk drops the rest."""
         now, rest = asyncio.get_running_loop().time, b""
         while True:
+            taken = b""
             try:
                 async with asyncio.timeout(PAUSE if rest else None):
-                    sound = rest + await talk.sound.get()
+                    taken = await talk.sound.get()
+                sound = rest + taken
             except TimeoutError:
                 sound = rest.ljust(FRAME, b"\0")
+            talk.waiting -= len(taken)
             whole = len(sound) - len(sound) % FRAME
             rest = sound[whole:]
             for at in range(0, whole, PART):
@@ -280,6 +292,8 @@ class Bots:
                 part = sound[at : min(at + PART, whole)]
                 talk.heard_until = max(talk.heard_until, now()) + len(part) / SECOND
                 await media.send_bytes(part)
+            if taken:
+                talk.sound.task_done()
 
     async def _to_bot(self, talk: _Talk, bot: Socket, media: Socket) -> str:
         """What the bot is told, in order; ends when the call is taken back."""

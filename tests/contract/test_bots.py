@@ -183,6 +183,21 @@ async def test_what_is_queued_can_be_dropped() -> None:
         assert len(house.asterisk.sound) < 4 * 16_000, "ten seconds were sent, of which a little more than one had gone on"
 
 
+async def test_a_goodbye_is_heard_to_its_end() -> None:
+    async def meet(socket: web.WebSocketResponse) -> None:
+        for _ in range(4):
+            await socket.send_bytes(b"\1" * 10 * FRAME)
+        await socket.send_json({"type": "done"})
+        await socket.receive()
+
+    async with talking(sockets(meet)) as house:
+        await house.began()
+        began = time.monotonic()
+        assert await house.ended() == ("done", "")
+        assert time.monotonic() - began > 0.7, "0.8 seconds of sound"
+        assert house.asterisk.sound == b"\1" * 40 * FRAME
+
+
 async def test_the_call_is_taken_back() -> None:
     heard: list[Any] = []
 

@@ -130,6 +130,7 @@ class Application:
         shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
         mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
         guard = Guard(settings.origins)
+        stack.push_async_callback(guard.resolver.close)
         bots = Bots(settings.bots, engine.post, engine.submit, pbx, guard.admit, guard.resolver)
         for part in (shelf, mailer, sms, bots):
             stack.push_async_callback(part.close)

@@ -78,3 +78,19 @@ async def test_one_that_waits_for_a_process_that_died_is_hung_up(fake: FakeAri) 
     async with house(fake, LiveCall(CALL, CHANNEL, True)):
         await until(lambda: fake.asked("DELETE", f"channels/{media}"))
         assert not fake.asked("DELETE", f"channels/{CALL}-leg7"), "of others nothing is known"
+
+
+async def test_a_bot_outlives_a_line_that_breaks(fake: FakeAri) -> None:
+    async with house(fake) as h:
+        call = await h.caller()
+        media = await opened(h, call)
+        await fake.connect_media(media)
+        await h.pbx.join_media(call, media)
+        await fake.drop("rst")
+        found = await h.next(ev.CallFound)
+        assert found.bridge == media.replace("-leg", "-br")
+        assert found.legs == {media: "up"}
+        assert not fake.asked("DELETE", f"channels/{media}")
+        assert not h.of(ev.LegEnded)
+        h.pbx.close_media(call, media)
+        await until(lambda: fake.asked("DELETE", f"channels/{media}"))

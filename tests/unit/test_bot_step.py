@@ -17,6 +17,8 @@ from app.core.flow.bot_step import START, START_AGAIN
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.publish.centre import ProjectError, load_book
+from app.testing.centre import VirtualCentre
+from app.testing.project import Project
 from tests.unit.centre import OUTPUTS, PROJECT, Sim
 
 EXITS = {"done": "thanks", "failed": "broken", "hung": "late", "agent": "person"}
@@ -249,3 +251,16 @@ def test_what_a_bot_would_have_done_under_another_version_is_not_guessed() -> No
     sim.prompt_ends(call)
     sim.hangs_up(call)
     sim.goes_no_other_way()
+
+
+def test_a_test_of_a_flow_says_what_the_bot_does_and_otherwise_there_is_none(tmp_path: Path) -> None:
+    text = FILE.replace("agent: bye}", "agent: hello}").replace("  bye:", "  hello: {do: say, prompt: hello, exits: {done: bye}}\n  bye:")
+    project = Project.load(written(tmp_path, text))
+    for choice, steps in (("agent", ["talk", "hello", "bye"]), ("", ["talk", "bye"])):
+        centre = VirtualCentre(project)
+        if choice:
+            centre.on(do.StartBot, lambda order: (3.0, ev.BotEnded(order.call, order.request, "agent")))
+        call = centre.dial("+4930555", to="1999").waits(20)
+        assert [fact.step for fact in centre.said if isinstance(fact, facts.StepEntered)] == steps
+        assert call.outcome == "self_service"
+        centre.check()

@@ -152,7 +152,7 @@ class _Drive:
         match thing:
             case Enqueue():
                 return self._placed(thing)
-            case do.HangUp() | do.SendMail() | do.SendSms() | do.StartRecord() | Transfer():
+            case do.HangUp() | do.SendMail() | do.SendSms() | do.StartRecord() | do.StartBot() | Transfer():
                 return self._decision("SELF_SERVICE")
             case do.Release():
                 return self._decision("RELEASE")

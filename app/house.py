@@ -332,6 +332,8 @@ def _digits_hidden(entry: dict[str, Any]) -> dict[str, Any]:
         entry["digit"] = "•"
     elif entry["type"] in (commands.SendSms.__name__, commands.RingOutside.__name__):
         entry |= {key: masked(str(entry[key])) for key in ("to", "number") if key in entry}
+    elif entry["type"] == commands.TellBot.__name__:
+        entry.pop("values", None)
     elif entry["type"] == commands.StartAction.__name__:
         entry["params"] = {key: masked(str(value)) for key, value in entry.get("params", {}).items()}
     return entry

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,21 @@ import structlog
 import uvloop
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.guard import Guard
 from app.actions.runner import Actions
 from app.actions.sensitive import Sensitive
 from app.actions.webhooks import Poster
 from app.api.auth import BadCredentials, Credentials
 from app.api.server import make_app, serve
 from app.api.settings import ApiSettings
+from app.channels.bots import Bots
 from app.channels.mail import Mailer
 from app.channels.shelf import Shelf
 from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
 from app.core.center import Book
 from app.core.events import AgentPhoneChanged, Event
+from app.core.flow.program import Bot as BotStep
 from app.decide import Decider
 from app.engine import Engine, LeaseGone
 from app.feed import Feed
@@ -126,7 +129,10 @@ class Application:
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
         shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
         mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
-        for part in (shelf, mailer, sms):
+        guard = Guard(settings.origins)
+        stack.push_async_callback(guard.resolver.close)
+        bots = Bots(settings.bots, engine.post, engine.submit, pbx, guard.admit, guard.resolver)
+        for part in (shelf, mailer, sms, bots):
             stack.push_async_callback(part.close)
         ami = self._ami(engine)
         feed, poster = Feed(store), Poster(settings.origins)
@@ -135,7 +141,8 @@ class Application:
         house = House(engine, self._health(pbx, ami, actions), Sensitive(self.definitions), feed, hooks)
         house.flows = flows = Flows(engine, self._reader(), _spoken(speech), house.submit)
         await flows.read_files(files.values())
-        engine.adapters = [pbx, actions, mailer, sms, shelf, house, *([ami] if ami else [])]
+        _bots_missing(self.book, settings.bots)
+        engine.adapters = [pbx, actions, mailer, sms, shelf, bots, house, *([ami] if ami else [])]
         await self._agi(stack)
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
@@ -254,6 +261,14 @@ class Application:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _bots_missing(book: Book, bots: Mapping[str, object]) -> None:
+    """Say which flows name bots that the settings do not have: their steps leave by `failed`."""
+    for flow in book.flows.values():
+        for step, node in flow.program.steps.items():
+            if isinstance(node, BotStep) and node.bot not in bots:
+                log.warning("a bot is not set up", flow=flow.program.flow, step=step, bot=node.bot, setting=f"bots.{node.bot}.url")
 
 
 def _credentials(file: Path) -> Credentials:

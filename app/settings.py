@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.actions.credentials import Credentials
 from app.actions.guard import Origin
 from app.actions.webhooks import Secret, Webhook
+from app.channels.bots import BotSettings
 from app.channels.mail import MailSettings
 from app.channels.sms import SmsSettings
 
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     sms: SmsSettings = SmsSettings()
     recordings: Recordings = Recordings()
+    bots: dict[str, BotSettings] = {}
     systems: dict[str, Credentials] = {}
     webhooks: dict[str, Webhook] = {}
     inbound: dict[str, Inbound] = {}

@@ -197,6 +197,16 @@ class _Reader:
     def _not_kept(self, e: Entry) -> None:
         self._say(e, "failed", f"the recording could not be kept: {e['reason']}", "bad")
 
+    def _bot(self, e: Entry) -> None:
+        self._say(e, "bot", f"the call goes to bot {e['bot']}{', once more' if e.get('again') else ''}", "quiet")
+
+    def _bot_began(self, e: Entry) -> None:
+        self._say(e, "bot", "the bot hears the caller", "good")
+
+    def _bot_ended(self, e: Entry) -> None:
+        told = f"the bot is lost: {e['reason'].replace('_', ' ')}" if e.get("reason") else f"the bot gives the call back by {e['exit']}"
+        self._say(e, "bot over", told, "bad" if e.get("reason") else "good")
+
     def _written(self, e: Entry) -> None:
         self._say(e, "written", f"{e.get('by') or 'another system'} set {', '.join(e['values'])}")
 
@@ -291,6 +301,9 @@ _TELL: dict[str, Callable[[_Reader, Entry], None]] = {
     "RingOutside": _Reader._called_outside,
     "Transferred": _Reader._transferred,
     "TransferEnded": _Reader._transfer_ended,
+    "StartBot": _Reader._bot,
+    "BotBegan": _Reader._bot_began,
+    "BotEnded": _Reader._bot_ended,
     "SessionWritten": _Reader._written,
     "CallSteered": _Reader._steered,
     "Queued": _Reader._queued,

@@ -442,9 +442,19 @@ class Call:
     def divert(self, step: str, now: float) -> list[Any]:
         """Leave the open step and go to another one (the flow's error exit)."""
         self.now = now
+        for order in self.stop_bots():
+            self._emit(order)
         self._stop()
         self._enter(step)
         return self._taken()
+
+    def bots(self) -> list[commands.StartBot]:
+        """The bot that has the call, or is to get it: one at most."""
+        return [order for order in self.asking.values() if isinstance(order, commands.StartBot)]
+
+    def stop_bots(self) -> list[commands.StopBot]:
+        """The orders that take the call back from its bot."""
+        return [commands.StopBot(self.id, order.request) for order in self.bots()]
 
     def take_out(self) -> list[Any]:
         """What the flow brought about before it failed, orders to the centre left out."""
@@ -569,7 +579,7 @@ class Call:
             self.music = False
         elif isinstance(order, commands.StartRecord):
             self.recording = order.recording
-        elif isinstance(order, commands.StartAction | commands.SendMail | commands.SendSms | commands.KeepRecording):
+        elif isinstance(order, commands.StartAction | commands.SendMail | commands.SendSms | commands.KeepRecording | commands.StartBot):
             self.asking[order.request] = order
         elif isinstance(order, commands.HangUp):
             self.leaving = "hangup"

@@ -413,6 +413,8 @@ class Center:
             self.ignored["left twice"] += 1
             return
         call.caller, call.ended, call.cause = False, now, event.cause
+        for order in call.stop_bots():
+            self._emit(call, order)
         call.stop()
         self.set_wait(call)
         waiting = call.phase in (QUEUED, OFFERED)
@@ -885,6 +887,8 @@ class Center:
             self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
         elif call.phase == QUEUED or call.music:
             self._emit(call, do.StartMusic(call.id, self._music(call)))
+        for bot in call.bots():
+            self._emit(call, do.StartBot(call.id, bot.request, bot.bot, again=True))
         if call.playing in event.playbacks and call.play is None:
             self._emit(call, do.StopPlay(call.id, call.playing))
 

@@ -277,6 +277,35 @@ class DropRecording(Command):
     recording: str
 
 
+@dataclass(frozen=True, slots=True)
+class StartBot(Command):
+    """Connect the caller's sound, both ways, with a program that the settings name, and keep it so.
+
+    Answered by `BotBegan`, and in every case at last by `BotEnded`. `again`: an earlier process had it connected once already.
+    """
+
+    request: str
+    bot: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TellBot(Command):
+    """A message for the program: its `type` (`start`, `key`, `session`) and what it says. One that has gone is silence."""
+
+    repeatable: ClassVar[bool] = False
+    request: str
+    type: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StopBot(Command):
+    """Take the caller back from the program, which is told so. One that has gone is silence."""
+
+    request: str
+
+
 # ---- for the agents' desks --------------------------------------------------------------------------------------------
 
 

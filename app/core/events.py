@@ -243,6 +243,25 @@ class RecordingLost(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BotBegan(CallEvent):
+    """Caller and bot are connected. `bot` is the request by which it was asked for."""
+
+    bot: str
+
+
+@dataclass(frozen=True, slots=True)
+class BotEnded(CallEvent):
+    """The bot has given the call back by `exit`, a name of its choice (`done` unless it says another), or is gone (`failed`).
+
+    `reason` says why it is gone: `not_set_up`, `forbidden` (its address), `unreachable`, `closed`, `silent`, `media` (Asterisk's side).
+    """
+
+    request: str
+    exit: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEvent(CallEvent):
     """Another system's wish about a live call; refused (`SessionRefused`) where it cannot be granted."""
 

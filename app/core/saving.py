@@ -41,6 +41,8 @@ FED = (
     ev.RecordingEnded,
     ev.RecordingKept,
     ev.RecordingLost,
+    ev.BotBegan,
+    ev.BotEnded,
     ev.SessionWritten,
     facts.Outcome,
     facts.TakenOver,

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -60,6 +61,8 @@ LOOK_AFTER = 10.0  # seconds after which a playback is asked after, and every so
 GONE_WITHIN = 5.0  # seconds after which a caller who left is gone, whatever Asterisk still owes us
 DROP_AFTER = 2.0  # seconds a bridge waits for its channels to leave
 LIST_WITHIN = 5.0
+MEDIA_FROM = 100_000_000  # the numbers of bots' channels and bridges begin there, beyond those that the core gives
+JOIN_AGAIN, JOIN_TRIES = 0.02, 25  # how often, in seconds, such a channel is put into its bridge, and how many times
 LIVE_AGAIN, LIVE_LOOKS = 0.1, 30  # how often, in seconds, a recording that just ends is looked at, and how many times
 SUBSCRIBE_AT_ONCE = 40  # channels in one request: a line may have 4096 bytes
 
@@ -104,7 +107,7 @@ class Pbx:
         self._post, self._view, self._render = post, view, render
         self.book = Book(line.app, mint)
         self.link = AriLink(line.url, line.user, line.password, line.app, self._on_event, self._on_up, self._on_down, self._some_channel)
-        self._app = line.app
+        self._app, self._url = line.app, line.url.replace("http", "ws", 1).rstrip("/")
         self._chains: dict[str, _Chain] = {}
         self._buffer: list[dict[str, Any]] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -414,6 +417,76 @@ class Pbx:
     def _stop_record(self, caller: Caller, command: commands.StopRecord) -> None:
         if command.recording in self.book.recordings:
             self._send(caller, command, wire.stop_record(command.recording))
+
+    # ---- bots ----------------------------------------------------------------------------------------------------------
+
+    async def open_media(self, call: str) -> tuple[str, str]:
+        """A channel of ours for a caller's bot: its id, and the address of the websocket that carries its sound. Raises `OSError`."""
+        caller = self.book.calls.get(call)
+        if caller is None or caller.left:
+            raise ConnectionError("the caller has left")
+        number = secrets.randbelow(MEDIA_FROM) + MEDIA_FROM
+        media = self.book.add_leg(caller, f"{call}-leg{number}", f"{call}-br{number}", 0.0)
+        media.state = wire.UP
+        try:
+            path = wire.media_path((await self.link.request(wire.open_media(self._app, media.id))).body)
+        except AriError as error:
+            self.close_media(call, media.id)
+            raise ConnectionError(str(error)) from None
+        except asyncio.CancelledError:
+            self.close_media(call, media.id)
+            raise
+        if not path:
+            self.close_media(call, media.id)
+            raise ConnectionError("Asterisk did not tell where the sound is")
+        return media.id, f"{self._url}{path}"
+
+    async def join_media(self, call: str, media: str) -> None:
+        """Put the caller and that channel together, once nothing plays to the caller. Raises `OSError`."""
+        caller = self.book.calls.get(call)
+        leg = caller.legs.get(media) if caller is not None else None
+        if caller is None or leg is None or caller.left:
+            raise ConnectionError("the caller has left")
+        quiet = asyncio.Event()
+        self._when_quiet(caller, quiet.set)
+        await quiet.wait()
+        try:
+            await self.link.request(wire.make_bridge(self._app, leg.bridge))
+            caller.bridges.add(leg.bridge)
+            await self._join_media(leg)
+            await self.link.request(wire.join(leg.bridge, caller.channel))
+            caller.bridge = leg.bridge
+        except AriError as error:
+            raise ConnectionError(str(error)) from None
+
+    async def _join_media(self, leg: Leg) -> None:
+        """Into its bridge, as soon as it is in our application: that is a moment after its websocket is connected. Raises `AriError`."""
+        for n in range(1, JOIN_TRIES + 1):
+            try:
+                await self.link.request(wire.join(leg.bridge, leg.id))
+            except (AriInvalid, AriConflict):
+                if n == JOIN_TRIES:
+                    raise
+                await asyncio.sleep(JOIN_AGAIN)
+            else:
+                leg.joined = True
+                return
+
+    def close_media(self, call: str, media: str) -> None:
+        """End that channel, and take the caller out of its bridge. What has gone is silence."""
+        caller = self.book.calls.get(call)
+        leg = caller.legs.get(media) if caller is not None else None
+        bridge = media.replace("-leg", "-br")
+        if caller is None:
+            return
+        if caller.bridge == bridge and not caller.left:
+            caller.bridge = ""
+            self._send(caller, None, wire.leave(bridge, caller.channel))
+        if leg is not None:
+            leg.ending = leg.ending or wire.NORMAL
+            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+        self._drops[bridge] = (call, time.monotonic() + DROP_AFTER)
+        self._drops_due(caller)
 
     # ---- music and conversation ----------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ _MODULES: Mapping[str, str] = {
     "format_wav": "prompts are .wav files",
 }
 _ONLY_FOR_AGI = {"res_agi": "a dialplan of your own asks us by AGI", "res_speech": "res_agi needs it"}
+_ONLY_FOR_BOTS = {"chan_websocket": "a step `bot` gives the caller's sound to a program; without it such a step always fails"}
 _DANGEROUS: Mapping[str, str] = {
     "app_system": "runs programs from the dialplan",
     "func_shell": "runs programs from a dialplan string",
@@ -154,6 +155,11 @@ def judge_modules(status: Mapping[str, str], agi: bool = True) -> list[Finding]:
     found = [
         Finding("error", f"module {name} is not running", why, f"modules.conf: load = {name}.so; then `module load {name}`")
         for name, why in needed.items()
+        if name not in running
+    ]
+    found += [
+        Finding("warning", f"module {name} is not running", why, f"modules.conf: load = {name}.so, if a flow has such a step")
+        for name, why in _ONLY_FOR_BOTS.items()
         if name not in running
     ]
     return found + [

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 from app.core import events
 from app.core.view import LiveCall
-from app.pbx.wire import BRIDGE, LEG, NO_ANSWER, NORMAL, TEMPORARY
+from app.pbx.wire import BRIDGE, LEG, MEDIA, NO_ANSWER, NORMAL, TEMPORARY
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -155,9 +155,14 @@ def orphans(known: Iterable[LiveCall], found: Snapshot) -> tuple[list[str], list
     """Legs and bridges of our making that belong to no live call: channels first to be hung up, then bridges to be destroyed."""
     calls = {live.call for live in known}
     legs = {leg for live in known for leg in live.legs}
-    stray_legs = [each for each, channel in found.channels.items() if channel.ours and LEG.fullmatch(each) and each not in legs]
+    stray_legs = [each for each, channel in found.channels.items() if _of_ours(each, channel) and each not in legs]
     stray_bridges = [each for each in found.bridges if (made := BRIDGE.fullmatch(each)) and made[1] not in calls]
     return stray_legs, stray_bridges
+
+
+def _of_ours(ident: str, channel: Found) -> bool:
+    """A leg; or a channel for a bot that nobody has connected to yet: it is in no application, and would wait for ever."""
+    return LEG.fullmatch(ident) is not None and (channel.ours or (channel.state == "Down" and MEDIA.fullmatch(ident) is not None))
 
 
 _BEGAN = re.compile(r"(\d{9,11})\.\d+$")

@@ -30,6 +30,8 @@ MUSIC = "callwright"
 ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
 
 LEG = re.compile(r"([0-9a-f]{32})-leg\d{1,9}")
+MEDIA = re.compile(r"[0-9a-f]{32}-leg[1-9]\d{8}")
+"""A leg that is no telephone but a bot's sound; its number and its bridge's are beyond those that the core gives."""
 BRIDGE = re.compile(r"([0-9a-f]{32})-br\d{1,9}")
 PLAYBACK = re.compile(r"([0-9a-f]{32})-pb\d{1,9}")
 RECORDING = re.compile(r"([0-9a-f]{32})-rc\d{1,9}")
@@ -598,6 +600,27 @@ def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.
 def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
     """Let the agent's phone ring, for whole seconds. Doing it twice would end the leg."""
     return Request("POST", f"channels/{leg.id}/dial", (("caller", caller.channel), ("timeout", str(max(1, -int(-seconds // 1))))))
+
+
+def open_media(app: str, media: str) -> Request:
+    """A channel whose sound goes over a websocket to whoever connects to `media_path`: 16 bit samples, 8000 a second."""
+    query = (
+        ("app", app),
+        ("channelId", _ours(LEG, media)),
+        ("external_host", "INCOMING"),
+        ("transport", "websocket"),
+        ("encapsulation", "none"),
+        ("connection_type", "server"),
+        ("format", "slin"),
+    )
+    return Request("POST", "channels/externalMedia", query)
+
+
+def media_path(body: Any) -> str:
+    """The path of the websocket of a channel that `open_media` made; "" where Asterisk did not tell."""
+    told = body.get("channelvars") if isinstance(body, dict) else None
+    ident = told.get("MEDIA_WEBSOCKET_CONNECTION_ID") if isinstance(told, dict) else None
+    return f"/media/{ident}" if isinstance(ident, str) and _WORD.fullmatch(ident) else ""
 
 
 def answered_at(leg: str) -> Request:

@@ -6,6 +6,8 @@ from typing import Any
 
 from app.publish.meaning import Context, Describe, Meaning, Read, asking
 
+TO_BEGIN = 4.0
+"""Seconds after which a bot that has not begun is given up."""
 TO_KEEP = 15.0
 """Seconds in which a recording that has ended is told of and kept, at the latest."""
 
@@ -60,9 +62,23 @@ def _sms(context: Context, name: str, node: Any) -> Meaning:
     )
 
 
+def _bot(context: Context, name: str, node: Any) -> Meaning:
+    reads = (*context.spoken(name, node, "prompt"), *context.texts(name, node, "parameters", "parameter", under="with"))
+    return Meaning(
+        reads=reads,
+        exits=context.exits(name, node, **{exit_: {"act": "caller"} for exit_ in ("done", *node.answers)}),
+        wait="caller",
+        seconds=context.longest(node.prompt) + TO_BEGIN + node.max_seconds,
+        says=bool(node.prompt) and context.sure(node.prompt),
+        failures=("failed", "hung"),
+        fails_of="the bot",
+    )
+
+
 OUTSIDE: dict[str, Describe] = {
     "record": _record,
     "voicemail": _voicemail,
     "transfer": _transfer,
     "sms": _sms,
+    "bot": _bot,
 }

@@ -25,6 +25,7 @@ GROUPS: dict[str, Group] = {
     "gather": "system",
     "email": "system",
     "sms": "system",
+    "bot": "system",
     "wait_for": "system",
     "queue": "person",
     "transfer": "person",
@@ -119,7 +120,7 @@ def _label(exits: list[str]) -> str:
 
 
 def _does(node: Any) -> str:
-    what = getattr(node, "queue", "") or getattr(node, "action", "") or getattr(node, "prompt", "") or getattr(node, "context", "") or ""
+    what = next((named for key in ("queue", "action", "bot", "prompt", "context") if (named := getattr(node, key, ""))), "")
     if node.do in ("hangup", "release"):
         return str(node.do)
     return f"{node.do} {what}".rstrip()

@@ -53,6 +53,9 @@ class Outside:
             do.JoinBridge: self._nothing,
             do.DropBridge: self._nothing,
             do.QueueLog: self._nothing,
+            do.StartBot: self._start_bot,
+            do.TellBot: self._nothing,
+            do.StopBot: self._nothing,
         }
         self._notices: dict[type[Any], Callable[[Any], None]] = {ev.PlaybackEnded: self._playback_ended, ev.LegEnded: self._leg_ended}
 
@@ -126,6 +129,10 @@ class Outside:
 
     def _send_mail(self, command: do.SendMail) -> None:
         self._centre.later(*self._centre.mailbox.answer(command))
+
+    def _start_bot(self, command: do.StartBot) -> None:
+        """Nobody set up a bot in a test that does not say so with `centre.on`."""
+        self._centre.later(AT_ONCE, ev.BotEnded(command.call, command.request, "failed", "not_set_up"))
 
     def _pop(self, command: do.Pop) -> None:
         agent = self._centre.agent(command.agent)

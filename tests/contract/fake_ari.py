@@ -260,6 +260,8 @@ class FakeAri:
                 return await self._on_recording(asked.method, where, ident, rest)
             case _, ["bridges", *rest]:
                 return await self._on_bridge(asked, rest)
+            case "POST", ["channels", "externalMedia"]:
+                return await self._on_media(asked.query)
             case "POST", ["channels", "create"]:
                 return await self._create(asked.query)
             case _, ["channels", ident, *rest]:
@@ -305,6 +307,20 @@ class FakeAri:
                 await self.recorded(ident)
                 return 204, None
         return 404, {"message": "Resource not found"}
+
+    async def _on_media(self, query: dict[str, str]) -> tuple[int, Any]:
+        """A channel that is in no application until somebody connects to its websocket (`connect_media`)."""
+        body = self._channel(query["channelId"], "Down", "")
+        body["dialplan"] |= {"app_name": "AppDial2", "app_data": "(Outgoing Line)"}
+        self.channels[body["id"]] = body
+        return 200, {**body, "channelvars": {"MEDIA_WEBSOCKET_CONNECTION_ID": f"of-{body['id'][-9:]}"}}
+
+    async def connect_media(self, channel: str) -> None:
+        """Somebody has connected to its websocket."""
+        body = self._channel(channel, "Up", APP)
+        self.channels[channel] = body
+        self.in_stasis.add(channel)
+        await self.inject("StasisStart", args=[], channel=dict(body))
 
     async def _on_bridge(self, asked: Asked, rest: list[str]) -> tuple[int, Any]:
         ident = rest[0]

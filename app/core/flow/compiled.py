@@ -183,6 +183,9 @@ class _Check:
         if isinstance(node, nodes.Email | nodes.Voicemail | nodes.Sms | nodes.Transfer):
             for key in ("to", "subject", "body", "text"):
                 yield from self.text((*where, key), getattr(node, key, None) or "")
+        if isinstance(node, nodes.Bot):
+            for name, text in node.parameters.items():
+                yield from self.text((*where, "with", name), text)
         for key in ("attach", "values"):
             for name, text in getattr(node, key, {}).items():
                 yield from self.text((*where, key, name), text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.core import commands, facts
 from app.core.events import DigitPressed, MailFailed, MailSent, RecordingEnded, RecordingKept, RecordingLost, SmsFailed, SmsSent
 from app.core.flow import program as nodes
+from app.core.flow.bot_step import bot
 from app.core.flow.script import SPOKEN, LeaveWill, Script, Transfer, Wait, answer, mask, play
 from app.core.flow.texts import BadText
 
@@ -156,4 +157,5 @@ OUTSIDE_STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
     "voicemail": voicemail,
     "transfer": transfer,
     "sms": sms,
+    "bot": bot,
 }

@@ -381,6 +381,33 @@ class Sms(Step):
     EXITS = ("sent", "failed")
 
 
+class Bot(Step):
+    """Let a program talk to the caller: the sound goes to it and comes from it, until it gives the call back.
+
+    `bot` names it among the settings' bots. `with` are texts that it is told at the beginning, besides the session. It gives the call
+    back by `done` or by one of the exits named in `answers`. `hung` is left after `max_seconds`, `failed` when it cannot be had or is lost.
+    """
+
+    do: Literal["bot"]
+    bot: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    parameters: dict[Name, str] = Field(default_factory=dict, alias="with")
+    prompt: str | None = None
+    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    answers: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
+    EXITS = ("done", "failed", "hung")
+
+    @model_validator(mode="after")
+    def _answers_of_its_own(self) -> Bot:
+        if taken := sorted(set(self.answers) & set(self.EXITS)):
+            raise ValueError(f"answers that every bot has or that are no answers: {', '.join(taken)}")
+        if len(set(self.answers)) < len(self.answers):
+            raise ValueError("an answer is named twice")
+        return self
+
+    def exit_names(self) -> tuple[str, ...]:
+        return (*self.EXITS, *self.answers)
+
+
 class Release(Step):
     """Give the call back to the dialplan. The flow ends here. Unless `for_good`, the caller is brought back when there is room."""
 
@@ -415,6 +442,7 @@ AnyStep = Annotated[
     | Voicemail
     | Transfer
     | Sms
+    | Bot
     | Release
     | Hangup,
     Field(discriminator="do"),

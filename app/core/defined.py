@@ -65,7 +65,7 @@ def plain_program(program: Program) -> dict[str, Any]:
 def read_program(plain: Mapping[str, Any], version: str) -> Compiled:
     """The program that `plain_program` was given, under the version it had then, ready to run; raises ValueError."""
     program = Program.model_validate(plain).of_version(version)
-    queues = {step["queue"]: None for step in plain["steps"].values() if step["do"] == "queue"}
+    queues = {step["queue"]: None for step in plain["steps"].values() if step["do"] in ("queue", "callback")}
     return compile_program(program, queues)
 
 

@@ -136,6 +136,8 @@ class Callbacks:
             return
         far.answered = min(max(at, far.at), now) if at else now
         self._center.timers.cancel(call.id, "far")
+        if call.offer:
+            self._center.emit(call, do.Talk(call.id, call.bridge, call.offer.leg))
         self._center.connected(call, far.answered, now)
 
     def ended(self, call: Call, cause: int, now: float) -> None:

@@ -139,7 +139,7 @@ class JoinBridge(Command):
 
 @dataclass(frozen=True, slots=True)
 class Talk(Command):
-    """The agent has answered: stop whatever the caller still hears besides the agent."""
+    """Agent and customer are there: stop whatever the customer still hears besides the agent."""
 
     bridge: str
     leg: str

@@ -108,6 +108,7 @@ def test_a_callback_survives_the_end_of_the_process(carrier: int, house: LiveHou
         assert house.call(call)["state"] == "booked"
     with far_phone(carrier, ring=None, tone=CUSTOMER_TONE) as far, house.agent_phone("103", ring=0.2, talk=None) as agent:
         far.wait_for("invite", 15)
+        until(agent.rtp.hears_anything, 5, "the agent to hear that it rings")
         if when == "ringing":
             house.kill()
         far.answer()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,10 @@ from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.saving import history_row
 from app.core.transfer import GRACE, Rules
-from tests.unit.centre import SIMS, Sim
+from app.proving import prove_files
+from app.testing.centre import VirtualCentre
+from app.testing.project import Project
+from tests.unit.centre import PROJECT, SIMS, Sim
 
 QUEUES = {"line": QueueDef("line", ring=5, wrap_up=10, max_wait=60)}
 AGENTS = {name: AgentDef(name, name.title(), name, {"lang.en": 5}, ("line",)) for name in ("ann", "bob")}
@@ -333,3 +338,70 @@ def test_a_pbx_that_begins_anew_loses_the_caller_and_not_the_booking() -> None:
     sim.answers(call)
     sim.happen(ev.LegAnswered(call, customer(sim, call)))
     assert sim.center.calls[call].phase == TALKING
+
+
+# ---- in a test of one's own, and before publishing --------------------------------------------------------------------------
+
+
+FILE = """\
+flow: again
+dnis: ["1120"]
+start: ask
+on_error: no
+prompts: {ask: ["Shall we call you at", "characters:{{ call.ani }}"], soon: We call you back., no: We cannot call you back.}
+steps:
+  ask: {do: callback, prompt: ask, queue: general, exits: {booked: soon, declined: no, failed: no, no_input: no}}
+  soon: {do: say, prompt: soon, exits: {done: bye}}
+  no: {do: say, prompt: no, exits: {done: bye}}
+  bye: {do: hangup}
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(PROJECT, folder)
+    (folder / "flows" / "again.yaml").write_text(FILE)
+    centre_file = folder / "centre.yaml"
+    centre_file.write_text(centre_file.read_text() + "\ntransfers: {trunks: [carrier], allowed: ['+49*']}\n")
+    return folder
+
+
+def test_a_test_of_a_flow_calls_back(files: Path) -> None:
+    virtual = VirtualCentre(Project.load(files))
+    call = virtual.dial(NUMBER, to="again")
+    call.hears("Shall we call you")
+    call.presses("1")
+    call.hears("soon")
+    assert virtual.until(lambda: call.outcome == "booked", 30)
+    chen = virtual.agent("Chen").ready()
+    chen.answers()
+    assert virtual.until(lambda: chen.state == "talking" and call.state == "over", 1)
+    virtual.waits(seconds=60)
+    chen.hangs_up()
+    assert (call.outcome, call.agent, chen.state) == ("called_back", "103", "wrap_up")
+    virtual.check()
+
+
+def test_a_test_of_a_flow_says_that_the_customer_is_busy(files: Path) -> None:
+    virtual = VirtualCentre(Project.load(files))
+    virtual.on(do.RingOutside, lambda order: ev.LegEnded(order.call, order.leg, 17))
+    call = virtual.dial(NUMBER, to="again")
+    call.presses("1")
+    virtual.agent("Chen").ready().always_answers()
+    assert virtual.until(lambda: call.outcome == "not_reached", 3600)
+    assert len([order for order in virtual.commands if isinstance(order, do.RingOutside)]) == 3
+
+
+def test_a_callback_is_proved_like_any_step(files: Path) -> None:
+    flow = files / "flows" / "again.yaml"
+    (report,) = prove_files(files, [flow]).reports
+    assert report.findings == ()
+    for old, new, proof in [
+        ("failed: no,", "failed: ask,", "endless"),
+        ("queue: general,", "queue: general, skills: {lang.xx: 9},", "unstaffed"),
+        ("failed: no,", "failed: bye,", "forsaken"),
+    ]:
+        flow.write_text(FILE.replace(old, new))
+        (report,) = prove_files(files, [flow]).reports
+        assert proof in [finding.proof for finding in report.findings if finding.where.startswith("steps.ask")], report.findings

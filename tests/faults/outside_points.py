@@ -20,7 +20,7 @@ import numpy as np
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project
-from tests.faults.case import AGENT_TONE, CALLER_TONE, Case
+from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, told
 from tests.faults.kill_points import Scene
 from tests.phones import RATE, free_port, until
 
@@ -129,7 +129,7 @@ def called_back(scene: Scene, *, known: bool) -> None:
     scene.phone.wait_for("released", 20)
     agent = scene.agent("103")
     scene.dies_and_is_started()
-    until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 20, "both to hear one another")
+    until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 20, lambda: told(scene.house, scene.call))
     far.hang_up()
     until(lambda: scene.house.ended(scene.call)["outcome"] == "called_back", 10, "the end of the callback")  # type: ignore[index]
     assert [entry["left"] for entry in scene.house.timeline(scene.call) if entry["type"] == "CallbackTried"] == ([] if known else [2])

@@ -36,7 +36,7 @@ from app.core import facts
 from app.core.call import AUTOMATION, MAX_KEYS, Call
 from app.core.center import Book, call_variables
 from app.core.flow.conditions import ConditionFailed
-from app.core.flow.script import Enqueue, Transfer, Wait
+from app.core.flow.script import BookCallback, Enqueue, Transfer, Wait
 from app.core.flow.texts import BadText
 from app.engine import Adapter
 from app.pbx.agi import BUDGET
@@ -152,7 +152,7 @@ class _Drive:
         match thing:
             case Enqueue():
                 return self._placed(thing)
-            case do.HangUp() | do.SendMail() | do.SendSms() | do.StartRecord() | do.StartBot() | Transfer():
+            case do.HangUp() | do.SendMail() | do.SendSms() | do.StartRecord() | do.StartBot() | Transfer() | BookCallback():
                 return self._decision("SELF_SERVICE")
             case do.Release():
                 return self._decision("RELEASE")

@@ -14,9 +14,9 @@ import structlog
 
 from app.api.backend import BadFlow, Refused, StorageBusy
 from app.core import facts
-from app.core.defined import to_keep
+from app.core.defined import plain_program, read_program, to_keep
 from app.core.events import CallerLeft, Event, FlowPublished, FlowsRead
-from app.core.flow.compiled import Compiled, compile_again
+from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.core.versions import FIGURES, Line, Version
 from app.engine import Engine
@@ -134,7 +134,7 @@ class Flows:
             return self._pictures[version.hash], version.hash
 
     def _draw(self, program: Program, hash_: str) -> str:
-        return svg(self._reader.context(self._published.shelf.get(hash_) or compile_again(program.model_dump(mode="json"), hash_)))
+        return svg(self._reader.context(self._published.shelf.get(hash_) or read_program(plain_program(program), hash_)))
 
     def _line(self, flow: str) -> Line:
         line = self._published.lines.get(flow)

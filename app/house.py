@@ -15,7 +15,7 @@ from app.actions.sensitive import Sensitive
 from app.api.backend import Flows, Refused, StorageBusy
 from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
-from app.core.call import OFFERED, QUEUED, TALKING, Call
+from app.core.call import DIALLING, OFFERED, QUEUED, TALKING, Call
 from app.core.events import DigitPressed, Event, LegRinging
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
@@ -28,6 +28,7 @@ PATIENCE = 5.0
 """Seconds a write waits for the store before it is told to come back later."""
 FEED = 1000
 _STATES = {QUEUED: "waiting", OFFERED: "offered", TALKING: "talking"}
+_CALLED_BACK = {OFFERED: "offered", DIALLING: "dialling", TALKING: "talking"}
 Health = Callable[[], Mapping[str, Any]]
 
 
@@ -95,7 +96,7 @@ class House:
         place = call.place
         return {
             "id": call.id,
-            "state": _STATES.get(call.phase, "flow") if call.caller else "wrap_up",
+            "state": _state(call),
             "flow": call.flow.program.flow,
             "version": call.flow.program.version,
             "step": call.step,
@@ -308,6 +309,12 @@ class House:
                 while not queue.empty():
                     queue.get_nowait()
                 queue.put_nowait(None)
+
+
+def _state(call: Call) -> str:
+    if call.caller:
+        return _STATES.get(call.phase, "flow")
+    return _CALLED_BACK.get(call.phase, "booked") if call.booking else "wrap_up"
 
 
 def _part(health: Any) -> dict[str, Any]:

@@ -33,11 +33,15 @@ OUTCOMES = {
     "self_service": "the hotline said goodbye",
     "transferred": "the caller was put through",
     "hung_up": "the caller hung up before that",
+    "booked": "the caller will be called back",
+    "called_back": "the caller was called back and talked to an agent",
+    "not_reached": "the caller could not be called back",
     "released": "back in the dialplan of the PBX",
     "lost_media_server": "the PBX went away",
 }
 REFUSALS = {
     "no_answer": "did not answer",
+    "not_reached": "is free again: the customer was not reached",
     "busy": "was busy",
     "rejected": "declined",
     "unreachable": "could not be reached",
@@ -246,6 +250,16 @@ class _Reader:
         talked = f"after {e['talked']:.1f} s of conversation" if e.get("talked") else e["outcome"].replace("_", " ")
         self._say(e, "transfer over", talked, "plain" if e.get("talked") else "bad")
 
+    def _booked(self, e: Entry) -> None:
+        self._say(e, "callback booked", f"in queue {e['queue']}, {e['attempts']} tries at most", "good")
+
+    def _tried(self, e: Entry) -> None:
+        why = "the agent hung up first" if e["outcome"] == "agent_left" else e["outcome"].replace("_", " ")
+        self._say(e, "not called back", f"{why}; tries left: {e['left']}", "bad")
+
+    def _called_back(self, e: Entry) -> None:
+        self._say(e, "callback over", OUTCOMES[e["outcome"]], "good" if e["outcome"] == "called_back" else "bad")
+
     def _rang(self, e: Entry) -> None:
         self._say(e, "rang", "the telephone at the other end rings")
 
@@ -304,6 +318,9 @@ _TELL: dict[str, Callable[[_Reader, Entry], None]] = {
     "StartBot": _Reader._bot,
     "BotBegan": _Reader._bot_began,
     "BotEnded": _Reader._bot_ended,
+    "CallbackBooked": _Reader._booked,
+    "CallbackTried": _Reader._tried,
+    "CallbackEnded": _Reader._called_back,
     "SessionWritten": _Reader._written,
     "CallSteered": _Reader._steered,
     "Queued": _Reader._queued,

@@ -27,7 +27,9 @@ class Call(Answer):
     """One customer's visit, from arrival to disposition."""
 
     id: str
-    state: str = Field(description="`flow`, `waiting`, `offered`, `talking`, `wrap_up` or `ended`")
+    state: str = Field(
+        description="`flow`, `waiting`, `booked` (to be called back), `offered`, `dialling` (back), `talking`, `wrap_up` or `ended`"
+    )
     flow: str = ""
     version: str = ""
     step: str = ""

@@ -54,6 +54,8 @@ SWALLOW = 3.0
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
 FLOW, QUEUED, OFFERED, TALKING, TRANSFER, OVER = "flow", "queued", "offered", "talking", "transfer", "over"
+BOOKED, DIALLING = "booked", "dialling"
+"""A callback that waits for its next try, and one whose agent is there while the customer's phone rings."""
 
 
 _ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
@@ -132,6 +134,8 @@ class Call:
     passed_on: float = 0.0
     will: dict[str, Any] = field(default_factory=dict)
     """What becomes of the message being recorded if the caller leaves; see `app.core.wills`. A plain value, replaced and never changed."""
+    booking: dict[str, Any] = field(default_factory=dict)
+    """How the caller is to be called back; see `app.core.callbacks`. A plain value, replaced and never changed."""
     served_by: str = ""
     wrapping: bool = False
     connected: float = 0.0

@@ -22,12 +22,13 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import Acd, AgentDef, IllegalMove, Match, QueueDef, UnknownAgent, Waiting
-from app.core.call import AUTOMATION, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.call import AUTOMATION, DIALLING, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Offer, Place
+from app.core.callbacks import Callbacks
 from app.core.defined import plain_staff, staff_hash
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
-from app.core.flow.script import Enqueue, LeaveWill, Order, Transfer
+from app.core.flow.script import BookCallback, Enqueue, LeaveWill, Order, Transfer
 from app.core.flow.texts import BadText
 from app.core.flow.words import unknown
 from app.core.session import SessionRefused, check_write
@@ -135,7 +136,7 @@ class Center:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.acd = Acd(book.queues, book.agents)
-        self.transfers, self.wills = Transfers(self), Wills(self)
+        self.transfers, self.wills, self.callbacks = Transfers(self), Wills(self), Callbacks(self)
         self.calls: dict[str, Call] = {}
         self.timers = Timers()
         self.ignored: Counter[str] = Counter()
@@ -241,7 +242,8 @@ class Center:
 
     def live_calls(self) -> list[LiveCall]:
         """What the PBX adapter has to look for."""
-        return [live_view(call) for call in self.calls.values() if call.caller]
+        views = [live_view(call) for call in self.calls.values() if call.caller or call.booking]
+        return [view for view in views if view.caller or view.legs]
 
     def fail(self, call_id: str, error: str, now: float) -> list[Any]:
         """Something outside the flow raised for this call: it takes its error exit. One that waits or talks goes on doing so."""
@@ -425,7 +427,7 @@ class Center:
             self._leave_queue(call, now)
         elif call.far:
             self.transfers.caller_left(call, now)
-        call.outcome = _outcome(call, waiting, event.elsewhere)
+        call.outcome = "booked" if call.booking else _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
         call.phase = OVER
@@ -437,6 +439,8 @@ class Center:
         self._touched.ended.append(call)
         if call.will:
             self.wills.caller_left(call, now)
+        if call.booking:
+            self.callbacks.caller_left(call, now)
         self._forget_when_done(call)
 
     def _refused(self, event: ev.CommandRefused, now: float) -> None:
@@ -447,7 +451,7 @@ class Center:
         if call.phase == OFFERED and call.offer and event.ref and event.ref == call.offer.leg:
             self._offer_failed(call, "failed", now)
         elif call.far and event.ref == call.far.leg:
-            self.transfers.refused(call, now)
+            self._far_side(call).refused(call, now)
         elif event.command == do.Release.__name__ and call.caller:
             self._emit(call, do.HangUp(call.id))
 
@@ -458,6 +462,8 @@ class Center:
             self.transfers.order(call, order, now)
         elif isinstance(order, LeaveWill):
             self.wills.order(call, order)
+        elif isinstance(order, BookCallback):
+            self.callbacks.order(call, order, now)
         else:
             assert isinstance(order, Enqueue)
             self._enqueue(call, order, now)
@@ -515,12 +521,12 @@ class Center:
         call.bridge = call.bridge or self._mint(call, "br")
         seconds = self.book.queues[place.queue].ring
         endpoint = self.book.agents[offer.agent].endpoint
-        self._emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name))
+        self._emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name, not call.caller))
         self.timers.set(call.id, "ring", now + seconds + RING_GRACE)
 
     def _leg_ringing(self, event: ev.LegRinging, now: float) -> None:
         if (far := self._with_far(event.call, event.leg)) is not None:
-            self.transfers.ringing(far)
+            self._far_side(far).ringing(far)
             return
         call = self._with_leg(event.call, event.leg)
         if call is not None and call.offer:
@@ -530,35 +536,48 @@ class Center:
     def _leg_answered(self, event: ev.LegAnswered, now: float) -> None:
         """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
         if (far := self._with_far(event.call, event.leg)) is not None:
-            self.transfers.answered(far, event.at, now)
+            self._far_side(far).answered(far, event.at, now)
             return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:
-            if call is None or call.phase != TALKING:
+            if call is None or call.phase not in (TALKING, DIALLING):
                 self._out.append(do.HangUpLeg(event.call, event.leg))
             return
         offer = call.offer
         since = min(max(event.at, offer.at), now) if event.at else now
+        if not call.caller:
+            self.callbacks.agent_answered(call, since, now)
+            return
         offer.answered = since
         self._work(offer.agent, call, "answer", since)
         self._work(offer.agent, call, "joined", since)
-        call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, since, False
-        call.waited = since - call.place.first
         for name in ("ring", "max_wait", "pop"):
             self.timers.cancel(call.id, name)
         self._emit(call, do.Talk(call.id, call.bridge, offer.leg))
+        self.callbacks.not_needed(call)
+        self._connected(call, since, now)
+
+    def _connected(self, call: Call, since: float, now: float) -> None:
+        """The customer talks to the agent who was offered the call."""
+        offer, place = call.offer, call.place
+        assert offer is not None
+        assert place is not None
+        call.phase, call.served_by, call.connected, call.music = TALKING, offer.agent, since, False
+        call.waited = since - place.first
         self._emit(call, facts.Connected(call.id, offer.agent, offer.id, round(call.waited, 3)))
         self._automate(call, "connected", now)
         self._queue_log(call, offer.agent, "CONNECT", (f"{call.waited:.0f}", "", f"{since - offer.at:.0f}"))
 
     def _leg_ended(self, event: ev.LegEnded, now: float) -> None:
         if (far := self._with_far(event.call, event.leg)) is not None:
-            self.transfers.ended(far, event.cause, now)
+            self._far_side(far).ended(far, event.cause, now)
             return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None:
             return
-        if call.phase == TALKING and not call.lost and now - call.offer.answered < FLEETING:
+        if call.far and not call.caller:
+            self.callbacks.agent_left(call, now)
+        elif call.phase == TALKING and not call.lost and now - call.offer.answered < FLEETING:
             self._never_talked(call, now)
         elif call.phase == TALKING:
             self._talk_over(call, "lost" if call.lost else "agent", now)
@@ -581,7 +600,8 @@ class Center:
         call.offer, call.phase = None, QUEUED
         self.acd.requeue(call.id, now)
         place.refused = dict(self.acd.item(call.id).refused)
-        self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
+        if call.caller:
+            self._emit(call, do.StartMusic(call.id, self.book.queues[place.queue].music))
         self._settle = True
         self._someone_able(call, now)
 
@@ -612,7 +632,7 @@ class Center:
 
     def _someone_able(self, call: Call, now: float) -> None:
         """A caller for whom nobody who is signed in could ever be found does not wait."""
-        if call.place and call.phase == QUEUED and not self.acd.able(call.place.queue, call.place.skills)[0]:
+        if call.caller and call.place and call.phase == QUEUED and not self.acd.able(call.place.queue, call.place.skills)[0]:
             self._leave_queue(call, now)
             self._tell(call, "no_agents", now)
 
@@ -745,7 +765,7 @@ class Center:
 
     def _agent_hung_up(self, event: ev.AgentHungUp, now: float) -> None:
         call = self.calls.get(event.call)
-        if call is None or call.phase != TALKING or call.offer is None or call.offer.agent != event.agent:
+        if call is None or call.phase not in (TALKING, DIALLING) or call.offer is None or call.offer.agent != event.agent:
             raise IllegalMove("hang_up", "not talking in this call", f"agent {event.agent}")
         self._emit(call, do.HangUpLeg(call.id, call.offer.leg))
 
@@ -835,7 +855,9 @@ class Center:
             self._queue_log(call, "NONE", "EXITWITHTIMEOUT", ("1", "1", f"{now - (call.place.first if call.place else now):.0f}"))
             self._tell(call, "too_long", now)
         elif event.timer == "far" and call.far:
-            self.transfers.too_long(call, now)
+            self._far_side(call).too_long(call, now)
+        elif event.timer in ("again", "booking") and call.booking:
+            self.callbacks.due(call, event.timer, now)
         elif event.timer == "will" and call.will and not call.caller:
             self.wills.due(call, now)
         elif event.timer == "wrap_up" and call.wrapping:
@@ -861,6 +883,7 @@ class Center:
             for again in call.ask_again():
                 self._emit(call, again)
         self.wills.took_over(now)
+        self.callbacks.took_over(now)
         for state in self.acd.states():
             if state["desk"]:
                 self.acd.desk(state["id"], False, now)
@@ -920,6 +943,7 @@ class Center:
             "skills": dict(place.skills) if place else {},
             "tier": contact.get("tier", ""),
             "caller": call.ani,
+            "callback": call.booking.get("number", ""),
             "name": call.name,
             "contact": contact if contact.get("found") else {},
             "reference": (place.attach if place else {}).get("reference", ""),
@@ -950,8 +974,8 @@ class Center:
             self._touched.calls[call.id] = call
 
     def _forget_when_done(self, call: Call) -> None:
-        """A call is kept until its caller has left, its agent is done with it, and its message is handed over."""
-        if not (call.caller or call.wrapping or call.will) and call.id in self.calls:
+        """A call is kept until its caller has left (and was called back), its agent is done with it, and its message is handed over."""
+        if not (call.caller or call.wrapping or call.will or call.booking) and call.id in self.calls:
             del self.calls[call.id]
             self.timers.cancel_all(call.id)
             self._touched.calls[call.id] = None
@@ -972,8 +996,32 @@ class Center:
             name = self.book.agents[agent].name if agent in self.book.agents else agent
             self._emit(call, do.QueueLog(call.id, call.uniqueid, call.place.queue, name, event, tuple(values)))
 
-    # What the centre's parts, transfers and wills, may do with it.
+    def _far_side(self, call: Call) -> Transfers | Callbacks:
+        """Who knows the far leg of this call."""
+        return self.transfers if call.caller else self.callbacks
+
+    def line_up(self, call: Call, now: float) -> bool:
+        """Let a call without a caller wait in its place; False where its queue is not there any more."""
+        if call.place is None or call.place.queue not in self.book.queues:
+            return False
+        call.phase = QUEUED
+        self.acd.enqueue(waiting_of(call), now)
+        place = call.place
+        self._emit(call, facts.Queued(call.id, place.queue, place.skills, place.credit, place.first, self.acd.position(call.id)))
+        self._settle = True
+        return True
+
+    def settle(self) -> None:
+        """Somebody may be served now who could not before."""
+        self._settle = True
+
+    def write_history(self, call: Call) -> None:
+        """What stays of the call has changed since it ended."""
+        self._touched.ended.append(call)
+
+    # What the centre's parts, transfers, wills and callbacks, may do with it.
     emit, touch, mint, tell_flow, forget_when_done = _emit, _touch, _mint, _tell, _forget_when_done
+    work, connected, talk_over, end_wrap_up = _work, _connected, _talk_over, _end_wrap_up
 
 
 def call_variables(call: Call, returned: bool) -> dict[str, Any]:
@@ -1018,10 +1066,11 @@ def _outcome(call: Call, waiting: bool, elsewhere: bool) -> str:
 def live_view(call: Call) -> LiveCall:
     """What of one call the PBX adapter has to look for."""
     legs = {}
-    if call.offer and call.offer.leg and call.phase in (OFFERED, TALKING):
+    if call.offer and call.offer.leg and call.phase in (OFFERED, DIALLING, TALKING):
         legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
     if call.far:
         legs[call.far.leg] = "up" if call.far.answered else "ringing" if call.far.ringing else "created"
     playing = (call.playing,) if call.playing and not call.leaving else ()
     recordings = (call.recording,) if call.recording and not call.leaving else ()
-    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing, recordings)
+    alone = bool(call.booking) and not call.caller
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing, recordings, alone)

@@ -99,7 +99,7 @@ class MarkPlace(Command):
 
 @dataclass(frozen=True, slots=True)
 class RingAgent(Command):
-    """Create a leg, join it to the caller's bridge (made when it is not there), and dial it.
+    """Create a leg, join it to the caller's bridge (made when it is not there), and dial it. `alone`: there is no caller (any more).
 
     `endpoint` is a phone by its name in the agents' file, never a dial string. `seconds` is how long it may ring.
     Answered by `LegRinging`, `LegAnswered`, and in every case at last `LegEnded`.
@@ -112,6 +112,7 @@ class RingAgent(Command):
     seconds: float
     ani: str = ""
     name: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class RingOutside(Command):
     trunk: str
     number: str
     seconds: float
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class JoinBridge(Command):
 
 @dataclass(frozen=True, slots=True)
 class Talk(Command):
-    """The agent has answered: stop whatever the caller still hears besides the agent."""
+    """Agent and customer are there: stop whatever the customer still hears besides the agent."""
 
     bridge: str
     leg: str

@@ -105,6 +105,7 @@ class Outcome(Fact):
     """What a step that waits for somebody to talk to learns.
 
     A `queue` step: `talked`, `no_agents`, `too_long`, `withdrawn`. A `transfer` step: `talked`, `no_answer`, `busy`, `failed`.
+    A `callback` step: `allowed`, `booked`, `failed`.
     """
 
     outcome: str
@@ -126,6 +127,30 @@ class TransferEnded(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackBooked(Fact):
+    """The caller will be called back, with the place in the queue from `first` on (epoch seconds); dialled `attempts` times at most."""
+
+    queue: str
+    first: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackTried(Fact):
+    """A customer was not reached: `busy`, `no_answer`, `failed`, or `agent_left`. `left` is how many tries there are still."""
+
+    outcome: str
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackEnded(Fact):
+    """The callback is over: `called_back` (the customer talked to an agent) or `not_reached`."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakenOver(Fact):
     """Another process goes on with the call from here."""
 
@@ -136,7 +161,7 @@ class CallEnded(Fact):
 
     `outcome` is one of `answered` (an agent talked to the caller), `abandoned` (left while waiting for one), `self_service`
     (the flow said goodbye, or took a message), `transferred` (talked to somebody outside), `hung_up` (left before any of these),
-    `released` (back to the dialplan), `lost_media_server`.
+    `released` (back to the dialplan), `lost_media_server`, `booked` (to be called back; its `CallbackEnded` follows).
     """
 
     outcome: str

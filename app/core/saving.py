@@ -15,7 +15,7 @@ from typing import Any
 
 from app.core import events as ev
 from app.core import facts
-from app.core.call import FLOW, OFFERED, QUEUED, TRANSFER, Call, Far, Offer, Place
+from app.core.call import DIALLING, FLOW, OFFERED, QUEUED, TRANSFER, Call, Far, Offer, Place
 from app.core.center import NO_FLOW, Center, waiting_of
 
 _NOT_PLAIN = {"flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
@@ -48,6 +48,8 @@ FED = (
     facts.TakenOver,
 )
 """What reaches a call's flow, besides the deadlines of its waits."""
+OUTLIVING = ("wrap_up", "will", "booking", "again")
+"""Deadlines that a call may have in any phase."""
 
 
 def dump_call(center: Center, call: Call) -> dict[str, Any]:
@@ -121,11 +123,11 @@ def restore(
     for call_id, row in sorted(live.items(), key=lambda item: float(item[1]["arrived"])):
         call, problem = _restore_call(center, row, [pair for pair in journal.get(call_id, ()) if _fed(pair[1])])
         problem = _files_changed(center, call) or problem
-        if not (call.caller or call.wrapping or call.will):
+        if not (call.caller or call.wrapping or call.will or call.booking):
             continue
         center.calls[call_id] = call
         for name, at in row["timers"].items():
-            if not name.startswith("wait ") and (name in ("wrap_up", "will") or call.phase in (QUEUED, OFFERED, TRANSFER)):
+            if not name.startswith("wait ") and (name in OUTLIVING or call.phase in (QUEUED, OFFERED, TRANSFER, DIALLING)):
                 center.timers.set(call_id, name, at)
         center.set_wait(call)
         if problem and call.phase == FLOW and call.caller and not call.leaving:

@@ -11,7 +11,7 @@ class LiveCall:
 
     `legs` are ids of ours that the core believes alive, each with its state ("created", "ringing", "up"); `playbacks` those
     it waits for, `recordings` those under way; `bridge` the caller's bridge or "". `caller` is False once the caller has left
-    (wrap-up goes on).
+    (wrap-up goes on). `alone` says that its legs are to go on without a caller.
     """
 
     call: str
@@ -22,3 +22,4 @@ class LiveCall:
     legs: dict[str, str] = field(default_factory=dict)
     playbacks: tuple[str, ...] = ()
     recordings: tuple[str, ...] = ()
+    alone: bool = False

@@ -139,7 +139,8 @@ class Pbx:
 
     def carry_out(self, command: commands.Command) -> None:
         """Carry a command out, in the order of its call; returns at once, never raises. What comes of it comes as events."""
-        caller = self.book.calls.get(command.call)
+        alone = isinstance(command, commands.RingAgent | commands.RingOutside) and command.alone
+        caller = self.book.alone(command.call) if alone else self.book.calls.get(command.call)
         if caller is None:
             self._answer_for_nothing(command)
             return
@@ -570,7 +571,7 @@ class Pbx:
         if command.leg in self.book.channels:
             return
         create = wire.create_leg(self._app, caller, command)
-        if caller.left:
+        if caller.deserted:
             self._answer_for_nothing(command)
             return
         self.book.add_leg(caller, command.leg, command.bridge, command.seconds)
@@ -601,7 +602,7 @@ class Pbx:
         leg = caller.legs.get(event.leg) if caller is not None else None
         if caller is None or leg is None:
             return
-        if leg.ending or caller.left:
+        if leg.ending or caller.deserted:
             leg.ending = leg.ending or wire.CANCELLED
             self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
         elif leg.joined:
@@ -835,10 +836,10 @@ class Pbx:
         """A leg that was not answered when the line broke: take it up where it was left. Nobody waits for that of a caller who left."""
         if channel is None:
             return
-        if caller.left:
+        if caller.deserted:
             leg.ending = leg.ending or (wire.NORMAL if leg.state == wire.UP else wire.CANCELLED)
             self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
-        if caller.left or leg.state == wire.UP:
+        if caller.deserted or leg.state == wire.UP:
             return
         self._caller_into(caller, None, leg.bridge)
         if leg.state < wire.RINGING and channel.dialled:

@@ -119,7 +119,8 @@ class Caller:
 
     `left` is what the core was told, `gone` that the channel is out of our application. `bridge` is the bridge the caller is in,
     `joins` the one to be joined when nothing plays any more, `bridges` those we made; `playbacks` are awaited, `playing` those that
-    Asterisk has; `recordings` are those whose end is awaited, `cause` is the one with which we asked for the end.
+    Asterisk has; `recordings` are those whose end is awaited, `cause` is the one with which we asked for the end. `alone` says that its
+    legs are there without a caller.
     """
 
     call: str
@@ -127,6 +128,7 @@ class Caller:
     up: bool = False
     left: bool = False
     gone: bool = False
+    alone: bool = False
     bridge: str = ""
     joins: str = ""
     cause: int = 0
@@ -137,6 +139,11 @@ class Caller:
     playbacks: set[str] = field(default_factory=set)
     playing: set[str] = field(default_factory=set)
     recordings: set[str] = field(default_factory=set)
+
+    @property
+    def deserted(self) -> bool:
+        """The caller has left, and with the caller the reason for every leg."""
+        return self.left and not self.alone
 
     @property
     def over(self) -> bool:
@@ -163,7 +170,7 @@ class Book:
         """Take on a call that an earlier process left; one that is known already stays as it is. Its bridge may never have been made."""
         if live.call in self.calls or not (live.caller or live.legs):
             return
-        caller = Caller(live.call, live.channel, up=live.up, left=not live.caller, gone=not live.caller)
+        caller = Caller(live.call, live.channel, up=live.up, left=not live.caller, gone=not live.caller, alone=live.alone)
         self.calls[live.call] = caller
         if live.caller:
             self.channels[live.channel] = caller
@@ -182,6 +189,12 @@ class Book:
         caller = Caller(call, channel, up=up)
         self.calls[call] = caller
         self.channels[channel] = caller
+        return caller
+
+    def alone(self, call: str) -> Caller:
+        """A call that is to have legs without a caller; new, unless something of it is still there."""
+        caller = self.calls.setdefault(call, Caller(call, "", left=True, gone=True))
+        caller.alone = caller.left
         return caller
 
     def add_leg(self, caller: Caller, leg: str, bridge: str, seconds: float) -> Leg:
@@ -584,7 +597,8 @@ def leave(bridge: str, channel: str) -> Request:
 def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> Request:
     """A channel to the agent's phone, or through a trunk, in our application at once, not dialled yet.
 
-    That its ringing is dropped is what keeps the music on in the bridge until the very answer, and after a leg that failed.
+    That its ringing is dropped is what keeps the music on in the bridge until the very answer, and after a leg that failed. An agent who
+    waits there for a customer is to hear it, and sees whom the call is for.
     """
     target = (command.trunk, command.number) if isinstance(command, commands.RingOutside) else (command.endpoint,)
     query = (
@@ -592,14 +606,18 @@ def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.
         ("app", app),
         ("appArgs", "leg"),
         ("channelId", _ours(LEG, command.leg)),
-        ("originator", caller.channel),
+        *(() if caller.left else (("originator", caller.channel),)),
     )
-    return Request("POST", "channels/create", query, {"variables": {"FRAME_DROP(RX)": "RINGING"}})
+    variables = {} if caller.left and isinstance(command, commands.RingOutside) else {"FRAME_DROP(RX)": "RINGING"}
+    if caller.left and isinstance(command, commands.RingAgent) and _OUTSIDE.fullmatch(command.ani):
+        variables["CONNECTEDLINE(num,i)"] = command.ani
+    return Request("POST", "channels/create", query, {"variables": variables})
 
 
 def dial(caller: Caller, leg: Leg, seconds: float) -> Request:
     """Let the agent's phone ring, for whole seconds. Doing it twice would end the leg."""
-    return Request("POST", f"channels/{leg.id}/dial", (("caller", caller.channel), ("timeout", str(max(1, -int(-seconds // 1))))))
+    on_behalf_of = () if caller.left else (("caller", caller.channel),)
+    return Request("POST", f"channels/{leg.id}/dial", (*on_behalf_of, ("timeout", str(max(1, -int(-seconds // 1))))))
 
 
 def open_media(app: str, media: str) -> Request:

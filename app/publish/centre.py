@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.core.acd import AgentDef, QueueDef, Relax
 from app.core.center import Book
 from app.core.flow.compiled import BadProgram, Compiled, compile_program
-from app.core.flow.program import Program, Transfer
+from app.core.flow.program import Callback, Program, Transfer
 from app.core.flow.steps import STEPS
 from app.core.flow.words import unknown
 from app.core.transfer import Rules
@@ -137,21 +137,22 @@ def _bad_transfers(project: Path, flows: Mapping[str, Compiled], rules: Rules, a
         name = document.content.get("flow") if document and isinstance(document.content, dict) else None
         program = next((flow.program for flow in flows.values() if flow.program.flow == name), None)
         for step, node in program.steps.items() if program else ():
-            if document and isinstance(node, Transfer):
+            if document and isinstance(node, Transfer | Callback):
                 problems += [_told(path, document, ("steps", step, *key), what) for key, what in _bad_transfer(node, rules, agents)]
     return problems
 
 
-def _bad_transfer(node: Transfer, rules: Rules, agents: Mapping[str, object]) -> list[tuple[Place, str]]:
-    if node.agent is not None:
+def _bad_transfer(node: Transfer | Callback, rules: Rules, agents: Mapping[str, object]) -> list[tuple[Place, str]]:
+    if isinstance(node, Transfer) and node.agent is not None:
         return [] if node.agent in agents else [(("agent",), unknown("agent", node.agent, agents))]
     if not rules.trunks:
         return [((), "the project allows no transfers: expected `transfers` with `trunks` and `allowed` in centre.yaml")]
     problems: list[tuple[Place, str]] = []
     if node.through and node.through not in rules.trunks:
         problems.append((("through",), unknown("trunk", node.through, rules.trunks)))
-    if node.to and "{" not in node.to and not rules.dialled(node.to):
-        problems.append((("to",), f"{node.to!r} is not a number that `transfers` in centre.yaml allow"))
+    key, number = ("to", node.to) if isinstance(node, Transfer) else ("number", node.number)
+    if number and "{" not in number and not rules.dialled(number):
+        problems.append(((key,), f"{number!r} is not a number that `transfers` in centre.yaml allow"))
     return problems
 
 

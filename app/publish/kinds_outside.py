@@ -52,6 +52,25 @@ def _transfer(context: Context, name: str, node: Any) -> Meaning:
     )
 
 
+def _callback(context: Context, name: str, node: Any) -> Meaning:
+    """Who has a booking is in an agent's hands."""
+    reads = [*context.text(node.number, ("steps", name, "number"), "number"), *context.texts(name, node, "attach", "attach", must=False)]
+    if node.skills_from:
+        reads.append(Read(node.skills_from, ("steps", name, "skills_from"), "skills"))
+    by_key = {"act": "caller"}
+    again = max(context.longest(node.retry_no_match or node.prompt), context.longest(node.retry_no_input or node.prompt))
+    return Meaning(
+        reads=(*reads, *context.spoken(name, node, "prompt", "retry_no_match", "retry_no_input")),
+        exits=context.exits(name, node, booked={**by_key, "person": True}, declined=by_key, no_input=by_key),
+        wait="caller",
+        seconds=context.longest(node.prompt) + node.first_key + (node.tries - 1) * (again + node.first_key),
+        says=context.sure(node.prompt),
+        failures=("failed",),
+        fails_of="the callback",
+        empty=() if context.sure(node.prompt) else ("prompt",),
+    )
+
+
 def _sms(context: Context, name: str, node: Any) -> Meaning:
     reads = [read for key in ("to", "text") for read in context.text(getattr(node, key), ("steps", name, key), "message")]
     return Meaning(
@@ -79,6 +98,7 @@ OUTSIDE: dict[str, Describe] = {
     "record": _record,
     "voicemail": _voicemail,
     "transfer": _transfer,
+    "callback": _callback,
     "sms": _sms,
     "bot": _bot,
 }

@@ -98,6 +98,7 @@ class VirtualCentre:
             facts.StepEntered: self._entered,
             facts.StepLeft: self._left,
             facts.CallEnded: self._ended,
+            facts.CallbackEnded: self._ended,
             facts.Noticed: self._noticed,
         }
 
@@ -215,13 +216,16 @@ class VirtualCentre:
         return False
 
     def _comes(self, event: ev.Event) -> bool:
-        """Whether something that was to happen still does: nothing comes for a call that is over, nor does a stopped prompt end again."""
+        """Whether something that was to happen still does: nothing comes for a call that is over, nor does a stopped prompt end again.
+
+        A call whose caller is to be called back is not over.
+        """
         call = self.calls.get(getattr(event, "call", ""))
         if call is None or isinstance(event, ev.AgentEvent):
             return True
         if isinstance(event, ev.PlaybackEnded):
             return not call.outcome and call.ear.playing.get(event.playback, self.now + 1) <= self.now
-        return not call.outcome
+        return not call.outcome or bool(call.core.booking)
 
     # ---- the core ------------------------------------------------------------------------------------------------------
 
@@ -331,7 +335,7 @@ class VirtualCentre:
         call.path[-1] = taken
         call.exits.add(taken)
 
-    def _ended(self, fact: facts.CallEnded) -> None:
+    def _ended(self, fact: facts.CallEnded | facts.CallbackEnded) -> None:
         self.calls[fact.call].outcome = fact.outcome
 
     def _noticed(self, fact: facts.Noticed) -> None:

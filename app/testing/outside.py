@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AT_ONCE = 0.02
 """Seconds that the PBX takes for what it does at once."""
 UNREACHABLE = 20
+ANSWERS_AFTER = 5.0
+"""Seconds until a customer answers who is called back, unless the test says otherwise."""
 
 Answer: TypeAlias = Callable[[Any], "ev.Event | tuple[float, ev.Event] | None"]
 
@@ -39,6 +41,7 @@ class Outside:
             do.StartMusic: self._start_music,
             do.StopMusic: self._stop_music,
             do.RingAgent: self._ring,
+            do.RingOutside: self._ring_outside,
             do.Talk: self._talk,
             do.HoldCaller: self._hold,
             do.ResumeCaller: self._resume,
@@ -146,6 +149,16 @@ class Outside:
             self._centre.agent(called[0].id).be_rung(command)
         else:
             self._centre.later(AT_ONCE, ev.LegEnded(command.call, command.leg, UNREACHABLE))
+
+    def _ring_outside(self, command: do.RingOutside) -> None:
+        """A customer who is called back answers, while the agent waits on the line; of other calls outside a test says what comes."""
+        if not command.alone:
+            self._unknown(command)
+            return
+        for agent in self._centre.agents.values():
+            if agent.leg and agent.leg.call == command.call:
+                agent.leg.up = True
+        self._centre.later(ANSWERS_AFTER, ev.LegAnswered(command.call, command.leg))
 
     def _with_leg(self, leg: str) -> VirtualAgent | None:
         return next((agent for agent in self._centre.agents.values() if agent.leg and agent.leg.id == leg), None)

@@ -44,13 +44,17 @@ class Scene:
 
     def crash(self) -> None:
         """The application has died; the next one takes over."""
-        dies(self.house)
-        self.died = time.monotonic()
-        assert not self.phone.heard_of("released"), "the caller was cut off"
-        began = start(self.house, **self._environment)
+        began = self.dies_and_is_started(cut_off=False)
         call = self.call
         if self.house.ended(call) is None:
             self.measured["regained"] = under_control_soon(found_after(self.house, [call], began))
+
+    def dies_and_is_started(self, *, cut_off: bool = True) -> float:
+        """The application has died, and is started again; when that began. Without `cut_off` no caller may have been sent away."""
+        dies(self.house)
+        self.died = time.monotonic()
+        assert cut_off or not self.phone.heard_of("released"), "the caller was cut off"
+        return start(self.house, **self._environment)
 
     @property
     def call(self) -> str:

@@ -1,6 +1,7 @@
-"""A1 for the steps that reach outside: the application dies while a message is taken and handed over, and while a caller is put through.
+"""A1 for the steps that reach outside: the application dies while a message is taken and handed over, a caller put through or called back.
 
-A recording goes on without us and is in one mail; a number is never dialled twice: a dial of which nobody knows takes the failure exit.
+A recording goes on without us and is in one mail; a number is never dialled twice: a dial of which nobody knows takes the failure exit,
+or is a try to call back that failed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project
-from tests.faults.case import AGENT_TONE, CALLER_TONE, Case
+from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, told
 from tests.faults.kill_points import Scene
 from tests.phones import RATE, free_port, until
 
 NUMBER = "+4930555000555"
+CUSTOMER_TONE = 1700.0
 SECONDS = 6
 MESSAGE = f"""
 flow: message
@@ -55,10 +57,22 @@ steps:
   bye: {do: hangup}
 """
 
+BACK = """
+flow: back
+dnis: ["1120"]
+start: ask
+on_error: bye
+prompts: {ask: [Press 1 and we call you back.], soon: [We call you back.]}
+steps:
+  ask: {do: callback, prompt: ask, queue: general, retry_after: 2, exits: {booked: soon, declined: bye, failed: bye, no_input: bye}}
+  soon: {do: say, prompt: soon, exits: {done: bye}}
+  bye: {do: hangup}
+"""
+
 
 def files() -> str:
     """The demo's project with the flows of these cases."""
-    folder: Path = project(Path(tempfile.mkdtemp(prefix="outside-")), message=MESSAGE, outside=OUTSIDE)
+    folder: Path = project(Path(tempfile.mkdtemp(prefix="outside-")), message=MESSAGE, outside=OUTSIDE, back=BACK)
     allow(folder)
     return str(folder)
 
@@ -104,6 +118,25 @@ def put_through(scene: Scene, *, known: bool) -> None:
     assert len(far.sipp.logged("invite")) == known, "the number was dialled twice, or not at all"
 
 
+def called_back(scene: Scene, *, known: bool) -> None:
+    """The customer's phone rings once. A dial of which the next process does not know whether it went out is a try that failed."""
+    port = free_port()
+    set_up(scene.house, port)
+    far = scene.stack.enter_context(far_phone(port, ring=1.0, tone=CUSTOMER_TONE))
+    scene.caller(NUMBER, "1120")
+    scene.is_heard()
+    scene.phone.rtp.press("1")
+    scene.phone.wait_for("released", 20)
+    agent = scene.agent("103")
+    scene.dies_and_is_started()
+    until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 20, lambda: told(scene.house, scene.call))
+    far.hang_up()
+    until(lambda: scene.house.ended(scene.call)["outcome"] == "called_back", 10, "the end of the callback")  # type: ignore[index]
+    assert [entry["left"] for entry in scene.house.timeline(scene.call) if entry["type"] == "CallbackTried"] == ([] if known else [2])
+    assert len(far.sipp.logged("invite")) == 1, "the number was dialled twice"
+
+
+reached, lost = partial(called_back, known=True), partial(called_back, known=False)
 ringing, unknown = partial(put_through, known=True), partial(put_through, known=False)
 SCENES: dict[str, dict[str, tuple[Any, str]]] = {
     "record": {
@@ -123,6 +156,12 @@ SCENES: dict[str, dict[str, tuple[Any, str]]] = {
         "before_persist": (ringing, "LegRinging"),
         "after_persist": (unknown, "RingOutside"),
         "after_command": (ringing, "RingOutside"),
+    },
+    "callback": {
+        "before_handled": (reached, "LegAnswered"),
+        "before_persist": (reached, "RingOutside"),
+        "after_persist": (lost, "RingOutside"),
+        "after_command": (reached, "RingOutside"),
     },
 }
 

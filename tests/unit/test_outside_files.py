@@ -31,6 +31,22 @@ steps:
     exits: {left: bye, nothing: bye, failed: bye}
   bye: {do: hangup}
 """
+CALLBACK = """\
+flow: outside
+dnis: ["1999"]
+start: ask
+on_error: bye
+prompts: {ask: ["Shall we call", "characters:{{ call.ani }}"]}
+steps:
+  ask:
+    do: callback
+    prompt: ask
+    queue: general
+    number: "+49 30 5550100"
+    skills: {lang.en: 3}
+    exits: {booked: bye, declined: bye, failed: bye, no_input: bye}
+  bye: {do: hangup}
+"""
 TRANSFERS = """
 transfers:
   trunks: [carrier]
@@ -99,3 +115,30 @@ def test_an_odd_pattern_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(ProjectError) as found:
         load_book(project(tmp_path, FLOW, TRANSFERS.replace("+49*", pattern)), OUTPUTS)
     assert "transfers.allowed.0" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        (
+            '"+49 30 5550100"',
+            '"+1 900 123456"',
+            11,
+            "steps.ask.number: '+1 900 123456' is not a number that `transfers`",
+        ),
+        ('"+49 30 5550100"', '"{{ vars.nummer }}"', 11, "there is no variable 'vars.nummer'"),
+        ("queue: general", "queue: generel", 10, "steps.ask.queue: there is no queue 'generel' (did you mean 'general'?)"),
+        ("queue: general", "queue: general\n    through: other", 11, "steps.ask.through: there is no trunk 'other'"),
+        ("queue: general", "queue: general\n    no: '1'", 7, "yes and no are the same key"),
+        ("prompt: ask", "prompt: aks", 9, "there is no prompt 'aks'"),
+        ("no_input: bye", "silence: bye", 7, "exits that are missing: no_input"),
+    ],
+)
+def test_each_mistake_in_a_callback_is_told_with_its_line(tmp_path: Path, old: str, new: str, line: int, told: str) -> None:
+    assert CALLBACK.count(old) == 1
+    assert load_book(project(tmp_path / "good", CALLBACK), OUTPUTS).flows["1999"].program.steps["ask"].do == "callback"
+    with pytest.raises(ProjectError) as found:
+        load_book(project(tmp_path / "bad", CALLBACK.replace(old, new)), OUTPUTS)
+    (problem,) = found.value.problems
+    assert told in problem
+    assert f"outside.yaml:{line}:" in problem, problem

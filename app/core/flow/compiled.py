@@ -178,10 +178,10 @@ class _Check:
                 yield from self.condition((*where, "cases", condition), condition)
         if isinstance(node, nodes.Lookup | nodes.Act):
             yield from self.action(where, node)
-        if isinstance(node, nodes.Queue):
+        if isinstance(node, nodes.Queue | nodes.Callback):
             yield from self.queue(where, node)
-        if isinstance(node, nodes.Email | nodes.Voicemail | nodes.Sms | nodes.Transfer):
-            for key in ("to", "subject", "body", "text"):
+        if isinstance(node, nodes.Email | nodes.Voicemail | nodes.Sms | nodes.Transfer | nodes.Callback):
+            for key in ("to", "subject", "body", "text", "number"):
                 yield from self.text((*where, key), getattr(node, key, None) or "")
         if isinstance(node, nodes.Bot):
             for name, text in node.parameters.items():
@@ -226,7 +226,7 @@ class _Check:
         if isinstance(node, nodes.Lookup) and node.unless:
             yield from self.condition((*where, "unless"), node.unless)
 
-    def queue(self, where: Path, node: nodes.Queue) -> Iterator[Problem]:
+    def queue(self, where: Path, node: nodes.Queue | nodes.Callback) -> Iterator[Problem]:
         if node.queue not in self.queues:
             yield (*where, "queue"), unknown("queue", node.queue, self.queues)
         skills = node.skills_from

@@ -297,6 +297,44 @@ class Queue(Step):
     EXITS = ("talked", "no_agents", "too_long", "failed")
 
 
+class Callback(SelfService):
+    """Offer to call back: the caller agrees or not by a key, and hangs up with a place in the queue.
+
+    `number` is filled in and must be one that the project's `transfers` allow; `through` is one of its trunks, the first unless said. A
+    caller who waited in the same `queue` before keeps that place: first enqueue time, credit, and skills and fields where none are given
+    here. `queue` and what follows are as in a `queue` step. The agent is rung first, then the customer, for `ring` seconds; one who is not
+    reached is tried again after `retry_after` seconds, `attempts` times in all, and at the latest `within` so many seconds of booking.
+    """
+
+    do: Literal["callback"]
+    prompt: str
+    number: str = "{{ call.ani }}"
+    through: str | None = None
+    queue: str
+    skills: dict[str, Annotated[int, Field(ge=1, le=10)]] = Field(default_factory=dict, max_length=5)
+    skills_from: str | None = None
+    place: Literal["front", "normal", "back"] = "normal"
+    attach: dict[Name, str] = Field(default_factory=dict)
+    yes: Key = "1"
+    no: Key = "2"
+    retry_no_match: str | None = None
+    retry_no_input: str | None = None
+    first_key: Seconds = 6.0
+    tries: Annotated[int, Field(ge=1, le=10)] = 2
+    ring: Annotated[float, Field(gt=0, le=120.0)] = 30.0
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    retry_after: Annotated[float, Field(ge=1, le=86400.0)] = 600.0
+    within: Annotated[float, Field(ge=60, le=604800.0)] = 86400.0
+    TAKES_KEYS = True
+    EXITS = ("booked", "declined", "failed", "no_input")
+
+    @model_validator(mode="after")
+    def _two_keys(self) -> Callback:
+        if self.yes == self.no:
+            raise ValueError("yes and no are the same key")
+        return self
+
+
 class Email(SelfService):
     """Send one message; `sent` once a mail server has taken it."""
 
@@ -437,6 +475,7 @@ AnyStep = Annotated[
     | Hours
     | Subflow
     | Queue
+    | Callback
     | Email
     | Record
     | Voicemail

@@ -9,7 +9,7 @@ them (type-ahead); a script takes them from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.core.commands import Answer, Command, Play, SendMail, StopPlay
@@ -54,6 +54,29 @@ class Transfer(Order):
     trunk: str
     agent: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BookCallback(Order):
+    """Book a callback; an `Outcome` fact tells whether it is `booked` or `failed`. Until that is wanted (`booked`): only whether it is
+    `allowed`. Times in seconds; `trunk` "" is the project's first.
+    """
+
+    number: str
+    trunk: str
+    queue: str
+    skills: dict[str, int]
+    place: str
+    attach: dict[str, str]
+    ring: float
+    attempts: int
+    retry_after: float
+    within: float
+    booked: bool = False
+
+    def sure(self) -> BookCallback:
+        """The same, wanted now."""
+        return replace(self, booked=True)
 
 
 @dataclass(frozen=True, slots=True)

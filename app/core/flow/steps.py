@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.core import commands, facts
-from app.core.acd.queues import MAX_SKILLS, check_skills
 from app.core.events import ActionSucceeded, MailFailed, MailSent
 from app.core.flow import program as nodes
+from app.core.flow.callback_step import callback
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.inner_steps import INNER_STEPS
 from app.core.flow.matching import whole
@@ -33,6 +33,7 @@ from app.core.flow.script import (
     secret_keys,
 )
 from app.core.flow.secret import SecretLost
+from app.core.flow.skills import skills_asked
 from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
@@ -187,19 +188,8 @@ def set_values(call: Call, node: nodes.Set) -> Script[str]:
 
 
 def queue(call: Call, node: nodes.Queue) -> Script[str]:
-    skills = dict(node.skills)
-    if node.skills_from:
-        asked = call.vars.get(node.skills_from)
-        if isinstance(asked, dict):
-            skills = {**asked, **skills}
-    try:
-        skills = {str(skill): int(level) for skill, level in skills.items()}
-        check_skills(skills, "the queue step")
-    except (ValueError, TypeError, OverflowError) as error:
-        call.note(facts.Noticed(call.id, "skills that no agent can have", str(error)))
-        return "failed"
-    if len(skills) > MAX_SKILLS:
-        call.note(facts.Noticed(call.id, "too many skills", f"{len(skills)} asked for, {MAX_SKILLS} at most"))
+    skills = skills_asked(call, node)
+    if skills is None:
         return "failed"
     attach = {name: call.fill_or_empty(text) for name, text in node.attach.items()}
     yield from answer(call)
@@ -237,6 +227,7 @@ STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {
     "switch": switch,
     "set": set_values,
     "queue": queue,
+    "callback": callback,
     "email": email,
     **INNER_STEPS,
     **OUTSIDE_STEPS,

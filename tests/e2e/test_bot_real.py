@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drawn import one_of
 from tests.e2e.house import LiveHouse, Visit
 from tests.e2e.variant import project, restarted
 from tests.phones import free_port, until
@@ -130,6 +131,7 @@ def test_the_bot_chooses_the_way_on(bot: EchoBot, house: LiveHouse) -> None:
     assert exits(house, visit) == {"talk": "agent", "person": "done"}
 
 
+@pytest.mark.faults
 def test_a_caller_who_hangs_up_leaves_nothing_behind(bot: EchoBot, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
@@ -137,7 +139,7 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(bot: EchoBot, house: LiveHo
         assert house.over(visit.call)["outcome"] == "hung_up"
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", one_of([signal.SIGKILL, signal.SIGSTOP]))
 def test_a_bot_that_dies_or_hangs_loses_the_call_within_two_seconds(bot: EchoBot, house: LiveHouse, how: signal.Signals) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
@@ -145,6 +147,7 @@ def test_a_bot_that_dies_or_hangs_loses_the_call_within_two_seconds(bot: EchoBot
         assert seconds_to_fail(house, visit) < 2.5
 
 
+@pytest.mark.faults
 def test_a_bot_that_is_not_there_fails_at_once(port: int, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         assert seconds_to_fail(house, visit) < 2.0

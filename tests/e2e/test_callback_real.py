@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.drawn import one_of
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project, restarted
@@ -89,6 +90,7 @@ def test_a_caller_is_called_back_and_talks_to_an_agent(carrier: int, house: Live
         assert is_over(house, call) == "called_back"
 
 
+@pytest.mark.faults
 def test_a_busy_customer_is_tried_again_later_and_then_no_more(carrier: int, house: LiveHouse) -> None:
     call = booked(house)
     with far_phone(carrier, refuse=486) as far, house.agent_phone("103", ring=0.2, talk=None):
@@ -99,7 +101,7 @@ def test_a_busy_customer_is_tried_again_later_and_then_no_more(carrier: int, hou
     assert second - first >= 2.0
 
 
-@pytest.mark.parametrize("when", ["booked", "ringing", "talking"])
+@pytest.mark.parametrize("when", one_of(["booked", "ringing", "talking"]))
 def test_a_callback_survives_the_end_of_the_process(carrier: int, house: LiveHouse, when: str) -> None:
     call = booked(house)
     if when == "booked":

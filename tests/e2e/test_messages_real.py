@@ -153,6 +153,7 @@ def test_a_message_ends_by_silence_and_is_in_the_mail(messages: LiveHouse) -> No
     assert kept(messages, visit) == [], "what a mail server has taken is deleted"
 
 
+@pytest.mark.faults
 def test_a_caller_who_hangs_up_has_left_the_message_all_the_same(messages: LiveHouse) -> None:
     before = len(messages.mails())
     with messages.visit("+4930555000555", "1100", tone=SILENCE) as visit:
@@ -164,6 +165,7 @@ def test_a_caller_who_hangs_up_has_left_the_message_all_the_same(messages: LiveH
     assert kept(messages, visit) == []
 
 
+@pytest.mark.faults
 def test_who_says_nothing_has_left_nothing(messages: LiveHouse) -> None:
     before = len(messages.mails())
     with messages.visit("+4930555000555", "1100", tone=SILENCE) as visit:
@@ -219,6 +221,7 @@ def test_a_message_goes_on_while_nobody_is_there_and_is_sent_by_the_next_process
     assert kept(messages, visit) == []
 
 
+@pytest.mark.faults
 def test_who_hangs_up_while_nobody_is_there_has_left_the_message(messages: LiveHouse) -> None:
     before = len(messages.mails())
     with messages.visit("+4930555000555", "1100", tone=SILENCE) as visit:
@@ -232,6 +235,7 @@ def test_who_hangs_up_while_nobody_is_there_has_left_the_message(messages: LiveH
     assert kept(messages, visit) == []
 
 
+@pytest.mark.faults
 def test_who_has_waited_beside_a_ringing_phone_leaves_a_message(messages: LiveHouse) -> None:
     before = len(messages.mails())
     with messages.agent_phone("103", ring=None) as agent, messages.visit("+4930555000555", "1103", tone=SILENCE) as visit:

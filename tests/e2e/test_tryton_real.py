@@ -104,6 +104,7 @@ def test_a_caller_is_greeted_by_the_name_in_tryton_and_the_call_is_written_there
         assert tryton.key not in log.read_text(errors="replace"), f"Tryton's key is in {log.name}"
 
 
+@pytest.mark.faults
 def test_a_caller_whom_tryton_does_not_know(tryton: Tryton, house: LiveHouse) -> None:
     with house.visit(STRANGER, dial="1077") as visit:
         heard(house, visit, "We do not know this number.")

@@ -147,7 +147,7 @@ async def test_an_old_version_is_replayed_after_the_files_have_changed(store_url
         flow = house.engine.center.book.flows["1000"]
     async with hall(store_url, key_file, start=False) as house:
         changed = json.loads(flow.program.model_dump_json())
-        changed["prompts"]["ask_reference"] = dict.fromkeys(("en", "de", "es"), ["Your reference, please."])
+        changed["prompts"]["ask_reference"] = {language: ["Your reference, please."] for language in ("en", "de", "es")}
         house.engine.center.book.flows = {"1000": compile_program(Program.model_validate(changed), book().queues)}
         await house.start()
         house.dial("two", "anonymous")

@@ -52,6 +52,7 @@ faults: desk tools  ## the full fault matrices, resumable; writes build/faults.j
 lock:  ## pin the dependencies again
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install -qq --disable-pip-version-check uv
 	@$(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev pyproject.toml -o requirements.lock
+	@$(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o docker/requirements.lock
 
 desk: app/desk/dist/index.html  ## build the agent's page
 

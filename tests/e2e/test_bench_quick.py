@@ -25,6 +25,7 @@ NEEDED = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(os.geteuid() != 0, reason="listening on the wire and playing keys take root")
 def test_all_three_handle_the_full_call_and_are_measured(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "tests.load.bench", "--quick", "--out", str(tmp_path)]

@@ -134,6 +134,8 @@ class BenchHouse:
             self.installation.start(part, lambda line: None)
         if contender == FASTAGI and not attempt(self._agi_listens, 10):
             raise RuntimeError(f"FastAGI does not listen: {self.installation.last_words(FASTAGI)}")
+        if contender == BARE and not attempt(lambda: "callwright-bench" in self.pbx.cli("ari show apps"), 10):
+            raise RuntimeError(f"the script does not take calls: {self.installation.last_words(BARE)}")
         if not attempt(lambda: self.pbx.cli("pjsip show contacts").count(" Avail ") >= self.many, 40):
             raise RuntimeError("not every telephone became reachable")
         if contender == CALLWRIGHT:

@@ -31,6 +31,7 @@ from app.core.events import (
     SmsSent,
     TimerFired,
 )
+from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole
 from app.core.flow.script import PERSON, Order, Script, Wait, shortest
@@ -73,17 +74,6 @@ class Offer:
     agent: str
     at: float
     leg: str = ""
-    ringing: bool = False
-    answered: float = 0.0
-
-
-@dataclass(slots=True)
-class Far:
-    """The far side of a transfer: an agent's id, or `outside`. `answered` is when it was."""
-
-    leg: str
-    at: float
-    to: str
     ringing: bool = False
     answered: float = 0.0
 

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from app.core import commands as do
 from app.core import facts
-from app.core.call import BOOKED, DIALLING, FLOW, OVER, QUEUED, TALKING, Call, Far, Place
+from app.core.call import BOOKED, DIALLING, FLOW, OVER, QUEUED, TALKING, Call, Place
+from app.core.far import GRACE, OUTCOMES, Far
 from app.core.flow.script import BookCallback
 
 if TYPE_CHECKING:
     from app.core.center import Center
 
-GRACE = 5.0
-"""Seconds beyond the ring time after which a leg that told nothing is given up."""
-CANCELLED = 26
-OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
 LATER = 60.0
 """Seconds until it is asked again whether a booking is too old, that was about to be carried out when it became so."""
 
@@ -39,8 +36,8 @@ class Callbacks:
     def order(self, call: Call, order: BookCallback, now: float) -> None:
         """Say whether this number may be called back, or (`sure`) book it, with the place that the call had in the same queue."""
         center, rules = self._center, self._center.book.transfers
-        number, trunk = rules.dialled(order.number), order.trunk or next(iter(rules.trunks), "")
-        why = self._refusal(number, trunk)
+        number, trunk = rules.dialled(order.number), rules.trunk(order.trunk)
+        why = rules.refusal(number, trunk)
         if why:
             center.emit(call, facts.Noticed(call.id, "no callback", why))
             center.tell_soon(call, "failed")
@@ -68,13 +65,6 @@ class Callbacks:
         }
         center.emit(call, facts.CallbackBooked(call.id, queue.name, call.booking["first"], order.attempts))
         center.tell_soon(call, "booked")
-
-    def _refusal(self, number: str, trunk: str) -> str:
-        """Why a number is not dialled; "" for one that is."""
-        rules = self._center.book.transfers
-        if not number:
-            return "this number is not one that transfers may dial"
-        return "" if trunk in rules.trunks else f"there is no trunk {trunk!r} for transfers"
 
     def not_needed(self, call: Call) -> None:
         """The caller talks to an agent after all."""
@@ -110,9 +100,7 @@ class Callbacks:
             center.work(offer.agent, call, verb, since)
         call.phase = DIALLING
         call.booking = {**booking, "left": booking["left"] - 1}
-        why = self._refusal(rules.dialled(booking["number"]), booking["trunk"])
-        if not why and center.transfers_up() >= rules.at_once:
-            why = f"{rules.at_once} transfers are up already"
+        why = rules.refusal(rules.dialled(booking["number"]), booking["trunk"]) or rules.full(center.transfers_up())
         if why:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
@@ -132,9 +120,8 @@ class Callbacks:
         """The two hear one another."""
         far = call.far
         assert far is not None
-        if far.answered:
+        if not far.answer(at, now):
             return
-        far.answered = min(max(at, far.at), now) if at else now
         self._center.timers.cancel(call.id, "far")
         if call.offer:
             self._center.emit(call, do.Talk(call.id, call.bridge, call.offer.leg))
@@ -152,7 +139,7 @@ class Callbacks:
         """The agent's leg is gone: the conversation is over, or the customer's phone stops ringing."""
         far = call.far
         assert far is not None
-        self._center.emit(call, do.HangUpLeg(call.id, far.leg, 16 if far.answered else CANCELLED))
+        self._center.emit(call, far.hang_up(call.id))
         if call.phase == TALKING:
             self._center.talk_over(call, "agent", now)
             self._done(call, "called_back", now)
@@ -162,7 +149,7 @@ class Callbacks:
     def too_long(self, call: Call, now: float) -> None:
         """Nobody answered, and no leg told of its end."""
         assert call.far is not None
-        self._center.emit(call, do.HangUpLeg(call.id, call.far.leg, CANCELLED))
+        self._center.emit(call, call.far.hang_up(call.id))
         self._not_reached(call, "no_answer", now)
 
     def refused(self, call: Call, now: float) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from app.core import events as ev
 from app.core import facts
-from app.core.call import DIALLING, FLOW, OFFERED, QUEUED, TRANSFER, Call, Far, Offer, Place
+from app.core.call import DIALLING, FLOW, OFFERED, QUEUED, TRANSFER, Call, Offer, Place
 from app.core.center import NO_FLOW, Center, waiting_of
+from app.core.far import Far
 
 _NOT_PLAIN = {"flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.call import FLOW, TRANSFER, Call, Far
+from app.core.call import FLOW, TRANSFER, Call
+from app.core.far import GRACE, OUTCOMES, Far
 from app.core.flow.script import Transfer
 
 if TYPE_CHECKING:
     from app.core.center import Center
 
-GRACE = 5.0
-"""Seconds beyond the ring time after which a leg that told nothing is given up."""
-CANCELLED = 26
-OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
 _NUMBER = re.compile(r"\+?[0-9]{2,20}")
 _DRESSING = str.maketrans("", "", " -./()")
 
@@ -47,6 +44,20 @@ class Rules:
             return ""
         return number if any(_fits(number, pattern) for pattern in self.allowed) else ""
 
+    def trunk(self, wanted: str) -> str:
+        """The trunk that is asked for, or the first."""
+        return wanted or next(iter(self.trunks), "")
+
+    def refusal(self, number: str, trunk: str) -> str:
+        """Why a number (as `dialled` gives it) may not be dialled through a trunk; "" where it may."""
+        if not number:
+            return "this number is not one that transfers may dial"
+        return "" if trunk in self.trunks else f"there is no trunk {trunk!r} for transfers"
+
+    def full(self, up: int) -> str:
+        """Why one more may not be dialled while so many are up; "" where it may."""
+        return f"{self.at_once} transfers are up already" if up >= self.at_once else ""
+
 
 def _fits(number: str, pattern: str) -> bool:
     if number.startswith("00") and not pattern.startswith("00"):
@@ -64,7 +75,7 @@ class Transfers:
         """Ring the far side, unless the rules or its phone forbid it."""
         center, rules = self._center, self._center.book.transfers
         number = rules.dialled(order.number) if order.number else ""
-        trunk = order.trunk or next(iter(rules.trunks), "")
+        trunk = rules.trunk(order.trunk)
         refusal = self._refusal(order, number, trunk)
         if refusal:
             outcome, why = refusal
@@ -94,13 +105,10 @@ class Transfers:
             if state["phone"]["in_use"] or state["work"]:
                 return "busy", f"agent {order.agent} is busy"
             return None
-        if not number:
-            return "failed", "this number is not one that transfers may dial"
-        if trunk not in rules.trunks:
-            return "failed", f"there is no trunk {trunk!r} for transfers"
-        if center.transfers_up() >= rules.at_once:
-            return "busy", f"{rules.at_once} transfers are up already"
-        return None
+        if why := rules.refusal(number, trunk):
+            return "failed", why
+        why = rules.full(center.transfers_up())
+        return ("busy", why) if why else None
 
     def ringing(self, call: Call) -> None:
         """The far phone rings."""
@@ -112,9 +120,8 @@ class Transfers:
         """The two hear one another."""
         far = call.far
         assert far is not None
-        if far.answered:
+        if not far.answer(at, now):
             return
-        far.answered = min(max(at, far.at), now) if at else now
         call.passed_on, call.music = far.answered, False
         self._center.timers.cancel(call.id, "far")
         self._center.emit(call, do.Talk(call.id, call.bridge, far.leg))
@@ -128,7 +135,7 @@ class Transfers:
     def too_long(self, call: Call, now: float) -> None:
         """Nobody answered, and no leg told of its end."""
         assert call.far is not None
-        self._center.emit(call, do.HangUpLeg(call.id, call.far.leg, CANCELLED))
+        self._center.emit(call, call.far.hang_up(call.id))
         self._over(call, "no_answer", now)
 
     def refused(self, call: Call, now: float) -> None:
@@ -139,7 +146,7 @@ class Transfers:
         """Nobody is left to be put through: the far phone stops ringing, or the conversation ends."""
         far = call.far
         assert far is not None
-        self._center.emit(call, do.HangUpLeg(call.id, far.leg, 16 if far.answered else CANCELLED))
+        self._center.emit(call, far.hang_up(call.id))
         self._close(call, "talked" if far.answered else "abandoned", now)
 
     def found(self, call: Call, event: ev.CallFound, now: float) -> None:

@@ -12,7 +12,7 @@ from app.core import commands, facts
 from app.core.events import DigitPressed, MailFailed, MailSent, RecordingEnded, RecordingKept, RecordingLost, SmsFailed, SmsSent
 from app.core.flow import program as nodes
 from app.core.flow.bot_step import bot
-from app.core.flow.script import SPOKEN, LeaveWill, Script, Transfer, Wait, answer, mask, play
+from app.core.flow.script import SPOKEN, LeaveWill, Script, Transfer, Wait, answer, delivered, mask, play, settled
 from app.core.flow.texts import BadText
 
 if TYPE_CHECKING:
@@ -128,12 +128,7 @@ def _recorded(call: Call, node: nodes.Record | nodes.Voicemail, recording: str) 
 def transfer(call: Call, node: nodes.Transfer) -> Script[str]:
     number = call.fill_or_empty(node.to or "").strip()
     yield from answer(call)
-    yield Transfer(number, node.through or "", node.agent or "", node.ring)
-    ended = yield Wait((facts.Outcome,), None)
-    call.keys = ""
-    if call.music:
-        yield call.music_off()
-    return str(ended.outcome)
+    return (yield from settled(call, Transfer(number, node.through or "", node.agent or "", node.ring)))
 
 
 def sms(call: Call, node: nodes.Sms) -> Script[str]:
@@ -145,11 +140,8 @@ def sms(call: Call, node: nodes.Sms) -> Script[str]:
     except BadText as error:
         call.note(facts.Noticed(call.id, "text failed", str(error)))
         return "failed"
-    request = call.mint("sm")
-    yield commands.SendSms(call.id, request, to, text, node.budget)
-    until = call.now + node.budget + 0.5
-    result = yield from mask(call, call.prompt(node.mask) if node.mask else (), (SmsSent, SmsFailed), until)
-    return "sent" if isinstance(result, SmsSent) else "failed"
+    message = commands.SendSms(call.id, call.mint("sm"), to, text, node.budget)
+    return (yield from delivered(call, message, node.mask, SmsSent, SmsFailed))
 
 
 OUTSIDE_STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.core.commands import Answer, Command, Play, SendMail, StopPlay
+from app.core.commands import Answer, Command, Play, SendMail, SendSms, StopPlay
 from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded, SecretKey
-from app.core.facts import TakenOver
+from app.core.facts import Outcome, TakenOver
 
 if TYPE_CHECKING:
     from app.core.call import Call
@@ -204,6 +204,24 @@ def ask(call: Call, prompt: str | None, ring: float, until: float, enough: Calla
         if event is not None:
             return event
     return (yield from mask(call, call.mask(prompt), ANSWERS, until, enough))
+
+
+def settled(call: Call, order: Order) -> Script[str]:
+    """Ask the centre for somebody to talk to; how that ended. Keys pressed meanwhile are nobody's, and the music is over."""
+    yield order
+    ended = yield Wait((Outcome,), None)
+    call.keys = ""
+    if call.music:
+        yield call.music_off()
+    return str(ended.outcome)
+
+
+def delivered(call: Call, command: SendMail | SendSms, masked: str | None, sent: type[Event], not_sent: type[Event]) -> Script[str]:
+    """Hand a message over; the exit that says whether it was taken."""
+    yield command
+    until = call.now + command.budget + 0.5
+    result = yield from mask(call, call.prompt(masked) if masked else (), (sent, not_sent), until)
+    return "sent" if isinstance(result, sent) else "failed"
 
 
 @dataclass(frozen=True, slots=True)

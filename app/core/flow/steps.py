@@ -24,13 +24,13 @@ from app.core.flow.script import (
     Enqueue,
     Keys,
     Script,
-    Wait,
     answer,
     ask,
     collect,
-    mask,
+    delivered,
     play,
     secret_keys,
+    settled,
 )
 from app.core.flow.secret import SecretLost
 from app.core.flow.skills import skills_asked
@@ -193,12 +193,7 @@ def queue(call: Call, node: nodes.Queue) -> Script[str]:
         return "failed"
     attach = {name: call.fill_or_empty(text) for name, text in node.attach.items()}
     yield from answer(call)
-    yield Enqueue(node.queue, skills, node.place, attach, node.max_wait)
-    ended = yield Wait((facts.Outcome,), None)
-    call.keys = ""
-    if call.music:
-        yield call.music_off()
-    return str(ended.outcome)
+    return (yield from settled(call, Enqueue(node.queue, skills, node.place, attach, node.max_wait)))
 
 
 def email(call: Call, node: nodes.Email) -> Script[str]:
@@ -210,11 +205,8 @@ def email(call: Call, node: nodes.Email) -> Script[str]:
     except BadText as error:
         call.note(facts.Noticed(call.id, "text failed", str(error)))
         return "failed"
-    request = call.mint("ml")
-    yield commands.SendMail(call.id, request, to, subject, body, node.budget)
-    until = call.now + node.budget + 0.5
-    result = yield from mask(call, call.prompt(node.mask) if node.mask else (), (MailSent, MailFailed), until)
-    return "sent" if isinstance(result, MailSent) else "failed"
+    mail = commands.SendMail(call.id, call.mint("ml"), to, subject, body, node.budget)
+    return (yield from delivered(call, mail, node.mask, MailSent, MailFailed))
 
 
 STEPS: dict[str, Callable[[Call, Any], Script[str]]] = {

@@ -20,6 +20,7 @@ import aiosmtplib
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from app.channels.errands import Errands
 from app.channels.shelf import NotThere
 from app.core.commands import Command, SendMail
 from app.core.events import Event, MailFailed, MailSent
@@ -69,7 +70,7 @@ class Mailer:
         self, settings: MailSettings, post: Callable[[Event], None], recording: Callable[[str], Awaitable[bytes]] | None = None
     ) -> None:
         self._settings, self._post, self._recording = settings, post, recording
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._errands = Errands()
 
     def handles(self, command: Command) -> bool:
         """Whether the command is one of ours."""
@@ -77,16 +78,11 @@ class Mailer:
 
     def carry_out(self, command: SendMail) -> None:
         """Begin; returns at once. The event comes through `post`."""
-        if command.request in self._tasks:
-            return
-        self._tasks[command.request] = asyncio.get_running_loop().create_task(self._run(command))
+        self._errands.begin(command.request, lambda: self._run(command))
 
     async def close(self) -> None:
         """Drop what is under way, without events."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._errands.close()
 
     async def _run(self, command: SendMail) -> None:
         client = self._client()
@@ -105,7 +101,6 @@ class Mailer:
             log.warning("mail_failed", request=command.request, reason=reason, error=type(error).__name__)
         finally:
             client.close()
-            del self._tasks[command.request]
         self._post(MailFailed(command.call, command.request, reason) if reason else MailSent(command.call, command.request))
 
     async def _sound(self, name: str) -> bytes:

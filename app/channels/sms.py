@@ -7,7 +7,6 @@ message that a crash made us ask for twice only once. No number and no text is e
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +16,7 @@ import phonenumbers
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from app.channels.errands import Errands
 from app.core.commands import Command, SendSms
 from app.core.events import Event, SmsFailed, SmsSent
 
@@ -72,7 +72,7 @@ class Sms:
 
     def __init__(self, settings: SmsSettings, post: Callable[[Event], None]) -> None:
         self._settings, self._post = settings, post
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._errands = Errands()
 
     def handles(self, command: Command) -> bool:
         """Whether the command is one of ours."""
@@ -80,15 +80,11 @@ class Sms:
 
     def carry_out(self, command: SendSms) -> None:
         """Begin; returns at once. The event comes through `post`."""
-        if command.request not in self._tasks:
-            self._tasks[command.request] = asyncio.get_running_loop().create_task(self._run(command))
+        self._errands.begin(command.request, lambda: self._run(command))
 
     async def close(self) -> None:
         """Drop what is under way, without events."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._errands.close()
 
     async def _run(self, command: SendSms) -> None:
         reason = ""
@@ -103,8 +99,6 @@ class Sms:
         except Exception as error:  # one event in every case: the caller waits for it
             reason = "refused"
             log.warning("sms_broken", request=command.request, error=type(error).__name__)
-        finally:
-            del self._tasks[command.request]
         if reason:
             log.warning("sms_failed", request=command.request, reason=reason)
         self._post(SmsFailed(command.call, command.request, reason) if reason else SmsSent(command.call, command.request))

@@ -6,7 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+from playwright.async_api import Browser, Page, async_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -44,3 +48,26 @@ def built_desk(folder: Path) -> Path:
         subprocess.run([npm, "ci"], cwd=DESK, check=True, capture_output=True)
     subprocess.run([npm, "run", "build"], cwd=DESK, check=True, capture_output=True, env={**os.environ, "OPENAPI": str(openapi)})
     return index.parent
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser without a window."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def watched(browser: Browser, width: int, height: int) -> AsyncIterator[Page]:
+    """A page that fails its test when a script breaks or something breaks the content security policy."""
+    context = await browser.new_context(viewport={"width": width, "height": height})
+    page = await context.new_page()
+    page.set_default_timeout(5000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None)
+    yield page
+    await context.close()
+    assert wrong == []

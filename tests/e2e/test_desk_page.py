@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from cryptography.fernet import Fernet
-from playwright.async_api import Browser, Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from app.core import events as ev
 from tests.contract.api_house import PIN, House, served, until
-from tests.e2e.browser import CHROMIUM, FLAGS, built_desk
+from tests.e2e.browser import built_desk, chromium, watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = "c" * 32
@@ -30,23 +30,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page that fails its test when a script breaks or something breaks the content security policy."""
-    page = await browser.new_page(viewport={"width": 1280, "height": 800})
-    page.set_default_timeout(5000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None)
-    yield page
-    await page.close()
-    assert wrong == []
+    async with watched(browser, 1280, 800) as page:
+        yield page
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from app.api.backend import Refused
 from app.proving import read_flows
 from app.publish.drawing import svg
 from app.settings import DEMO
 from tests.contract.api_house import TOKENS, House, served
-from tests.e2e.browser import CHROMIUM, FLAGS, built_desk
+from tests.e2e.browser import built_desk, chromium, watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SHOTS = os.environ.get("CALLWRIGHT_TEST_SHOTS")
@@ -90,24 +90,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page that fails its test when a script breaks or something breaks the content security policy."""
-    context = await browser.new_context(viewport={"width": 1366, "height": 768})
-    page = await context.new_page()
-    page.set_default_timeout(5000)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None)
-    yield page
-    await context.close()
-    assert wrong == []
+    async with watched(browser, 1366, 768) as page:
+        yield page
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ async def whole_centre(
 def other_flow(file: Path, project: Path) -> Compiled:
     """A flow's file, checked against the actions and queues of a project; raises ValueError."""
     outputs = {name: definition.outputs for name, definition in load_actions(project / "actions").items()}
-    return load_flow(file, outputs, load_centre(project).queues)
+    return load_flow(file, outputs, load_centre(project).queues, project=project)
 
 
 async def calls_under(

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.actions.extract import Malformed, extract
+from app.actions.failures import Failed
 from app.actions.files import MAX_BUDGET, Sample
+from app.actions.http import Answer
 from app.actions.prepare import Prepared
-from app.actions.samples import sample_parameters
+from app.actions.samples import request_of, sample_parameters
 from app.actions.templates import BadValue
 from app.actions.values import TooBig, WrongType, convert
 from app.core import commands as do
@@ -146,7 +147,7 @@ class ActionAnswers:
 
     def _refusal(self, params: Mapping[str, Any]) -> Outcome | None:
         try:
-            self._prepared.request(params)
+            request_of(self._prepared, params)
         except BadValue as error:
             return ("bad_request", str(error))
         return None
@@ -205,14 +206,10 @@ class ActionAnswers:
         return {**{name: parameter.value for name, parameter in declared.items() if not parameter.required}, **params}
 
     def _of_sample(self, sample: Sample) -> Outcome:
-        if not 200 <= sample.response.status < 300:
-            return ("status", f"HTTP {sample.response.status}")
-        return self._extracted(sample.response.body.encode())
+        return self._extracted(sample.response.body.encode(), sample.response.status)
 
-    def _extracted(self, body: bytes) -> Outcome:
+    def _extracted(self, body: bytes, status: int = 200) -> Outcome:
         try:
-            return extract(body, self._prepared.attributes)
-        except Malformed as error:
-            return ("malformed", str(error))
-        except TooBig as error:
-            return ("too_big", str(error))
+            return self._prepared.outcome(Answer(status, {}, body))
+        except Failed as error:
+            return (error.reason, error.detail)

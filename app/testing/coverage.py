@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.publish.subflows import inlined
 from app.yamlfile import Document, YamlError, read_yaml
 
 GROUPS = {"exits": "", "choices": "key ", "cases": "case "}
@@ -89,7 +90,7 @@ class Coverage:
 def exits_in(document: Document) -> list[Exit]:
     """Every exit that a flow's file has, in order of lines."""
     content = document.content
-    steps = content.get("steps") if isinstance(content, dict) else None
+    steps = inlined(content, document)[0].get("steps") if isinstance(content, dict) else None
     found = []
     for step, node in steps.items() if isinstance(steps, dict) else ():
         named = [

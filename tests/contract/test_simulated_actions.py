@@ -8,10 +8,11 @@ from pathlib import Path
 from app.actions.files import load_actions
 from app.actions.prepare import Prepared
 from app.actions.runner import Actions
-from app.actions.samples import FakeSystem, sample_parameters
+from app.actions.samples import FakeSystem, sample_outputs, sample_parameters
 from app.core.commands import StartAction
 from app.testing.answers import ActionAnswers
 from tests.contract.doors import Posted
+from tests.contract.test_action_kinds import FILE
 
 ACTIONS = Path(__file__).parents[2] / "app" / "demo" / "actions"
 
@@ -51,3 +52,16 @@ async def test_parameters_that_make_no_request_are_refused_alike():
             )
             assert replace(real, ms=0) == replace(virtual, ms=0)
         await actions.close()
+
+
+async def test_actions_of_every_kind_are_simulated_by_their_samples(tmp_path):
+    (tmp_path / "actions").mkdir()
+    (tmp_path / "actions" / "legacy.yaml").write_text(FILE)
+    definitions = load_actions(tmp_path / "actions")
+    async with FakeSystem(definitions) as system:
+        for name, definition in definitions.items():
+            simulated = ActionAnswers(Prepared(definition, system.credentials))
+            for title, sample in definition.samples.items():
+                _, event = simulated.answer(StartAction("c1", title, name, sample_parameters(definition, title)), "")
+                assert getattr(event, "reason", "") == sample.fails
+                assert sample.fails or event.values == sample_outputs(definition, title)

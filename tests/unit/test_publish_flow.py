@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from app.core.center import Book
 from app.core.flow.compiled import Compiled
 from app.publish.calendars import expand_all
 from app.publish.centre import ProjectError, load_book, load_flow
-from tests.unit.centre import ANNA, OUTPUTS, Sim
+from app.replaying import other_flow
+from app.testing.coverage import exits_in
+from app.yamlfile import parse_yaml
+from tests.unit.centre import ANNA, OUTPUTS, PROJECT, Sim
 
 QUEUES = {"line": QueueDef("line", ring=5, wrap_up=10, max_wait=60)}
 AGENTS = {"ann": AgentDef("ann", "Ann", "ann", {}, ("line",))}
@@ -192,6 +196,12 @@ steps:
 """
 
 
+def test_the_exits_that_tests_are_to_take_are_those_of_the_steps_that_run(tmp_path: Path) -> None:
+    program = load(tmp_path, SUBFLOWS).program
+    ways = {(step, way) for step, node in program.steps.items() for way in node.ways() or ("",)}
+    assert {(each.step, each.name) for each in exits_in(parse_yaml(SUBFLOWS.encode()))} == ways
+
+
 def enters(sim: Sim, call: str, *, found: bool, crash: bool) -> None:
     if crash:
         sim.crash()
@@ -300,6 +310,15 @@ automations:
   - {on: connected, action: crm.order_link, with: {order: "connected to {{ call.agent }}"}}
   - {on: ended, action: crm.order_link, with: {order: "{{ call.outcome }} by {{ call.agent }}"}, when: served}
 """
+
+
+def test_a_flow_that_calls_are_replayed_under_has_the_automations_of_its_project(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(PROJECT, folder)
+    (folder / "automations.yaml").write_text(
+        'automations:\n  - {on: answered, action: crm.order_link, with: {order: "answered {{ call.id }}"}}\n'
+    )
+    assert [each.on for each in other_flow(folder / "flows" / "order-status.yaml", folder).program.automations] == ["answered"]
 
 
 def asked(sim: Sim, call: str) -> list[tuple[str, Any]]:

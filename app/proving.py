@@ -17,8 +17,6 @@ from app.publish.proofs import Report, prove
 from app.publish.release import as_document, check_again
 from app.yamlfile import Document, read_yaml
 
-HARMLESS = ("GET", "HEAD")
-
 
 @dataclass(frozen=True, slots=True)
 class Proven:
@@ -119,10 +117,7 @@ class Reader:
 
 def told(definition: ActionDef) -> Asked:
     """An action in the words of the proofs."""
-    run: Any = definition.run
-    once = getattr(run, "once", None) or run.idempotency
-    reads = getattr(definition, "reads", None)
-    return Asked(definition.request.method not in HARMLESS if reads is None else not reads, once != "none", frozenset(run.sensitive))
+    return Asked(not definition.reads, definition.run.once != "none", frozenset(definition.run.sensitive))
 
 
 def as_dict(report: Report) -> Mapping[str, object]:

@@ -61,12 +61,10 @@ class Rest(Web):
 
     @model_validator(mode="after")
     def _one_body(self) -> Rest:
-        if isinstance(self.body, str) and not re.fullmatch(r"\{\{[^{}]+\}\}", self.body):
+        if isinstance(self.body, str) and not _EXPRESSION.fullmatch(self.body):
             raise ValueError("body: expected a mapping, a list, or one {{ expression }} that gives one of them")
         if self.body is not None and self.form is not None:
             raise ValueError("expected body or form, found both")
-        if isinstance(self.body, str) and not _EXPRESSION.match(self.body):
-            raise ValueError("body: expected a mapping, a list, or one {{ expression }} that gives one of them")
         if self.redirects and not self.reads:
             raise ValueError(f"expected no redirects: a {self.method} is not sent to another address")
         return self

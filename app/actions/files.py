@@ -174,11 +174,6 @@ class Run(Part):
     """Parameters and attributes that may not decide a routing, nor be spoken, sent or shown: they may only be parameters of actions."""
     concurrency: int = Field(default=20, ge=1, le=200)
 
-    @property
-    def idempotency(self) -> str:
-        """`once` by its older name."""
-        return self.once
-
     @model_validator(mode="after")
     def _find_is_whole(self) -> Run:
         if (self.once == "find") != (self.find is not None):

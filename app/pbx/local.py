@@ -136,11 +136,6 @@ class LocalPbx:
         return self.directory / "etc" / "asterisk.conf"
 
     @property
-    def cdr_file(self) -> Path:
-        """Call records as CSV (`callwright-cdr.conf` says how)."""
-        return self.directory / "log" / "cdr-csv" / "Master.csv"
-
-    @property
     def ari_url(self) -> str:
         """Base address of ARI, without a slash at its end: append `/ari/...`."""
         return f"http://127.0.0.1:{self.ports.ari}"

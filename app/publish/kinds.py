@@ -105,10 +105,10 @@ def _menu(context: Context, name: str, node: Any) -> Meaning:
     offered = 0.0
     for key, choice in node.choices.items():
         where: Place = ("steps", name, "choices", key)
-        exits[f"key {key}"] = Exit(target(choice), where, act="caller")
-        reads += context.condition(getattr(choice, "when", None), where)
+        exits[f"key {key}"] = Exit(choice.to, where, act="caller")
+        reads += context.condition(choice.when, where)
         reads += [replace(read, where=where) for read in context.spoken(name, choice, "prompt")]
-        offered += context.longest(getattr(choice, "prompt", None))
+        offered += context.longest(choice.prompt)
     always = _always_offered(context, node)
     return Meaning(
         reads=tuple(reads),
@@ -122,15 +122,8 @@ def _menu(context: Context, name: str, node: Any) -> Meaning:
 
 def _always_offered(context: Context, node: Any) -> bool:
     """Whether some choice that is open is heard by its own prompt, whoever the caller is: one that has no condition, or any of them."""
-    heard = [bool(getattr(choice, "prompt", None)) and context.sure(choice.prompt) for choice in node.choices.values()]
-    return all(heard) or any(
-        heard_ and getattr(choice, "when", None) is None for heard_, choice in zip(heard, node.choices.values(), strict=True)
-    )
-
-
-def target(choice: Any) -> str:
-    """The step that a menu's choice leads to; a choice may be the step's name, or more than that."""
-    return choice if isinstance(choice, str) else str(choice.to)
+    heard = [bool(choice.prompt) and context.sure(choice.prompt) for choice in node.choices.values()]
+    return all(heard) or any(heard_ and choice.when is None for heard_, choice in zip(heard, node.choices.values(), strict=True))
 
 
 def _switch(context: Context, name: str, node: Any) -> Meaning:

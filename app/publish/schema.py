@@ -11,18 +11,16 @@ from pydantic import BaseModel
 
 from app.core.flow import program
 from app.core.flow.program import Program, Step
-from app.publish.centre import CentreFile
+from app.publish.centre import FILLED_IN, CentreFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NOT_WRITTEN = ("outputs", "tables")
-"""Keys of a program that are filled in at publish and cannot be given."""
 TEXT: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 
 
 def flow_schema() -> dict[str, Any]:
     """What a file under `flows` looks like."""
     schema = schema_of(Program, "A flow of Callwright")
-    for key in NOT_WRITTEN:
+    for key in FILLED_IN:
         schema["properties"].pop(key, None)
     phrases = [TEXT, {"type": "array", "items": TEXT}]
     parts = schema["$defs"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.actions.probe import Tried
 
 Project = Annotated[Path, typer.Option("--project", help="the folder whose actions/ these are")]
-Config = Annotated[Path | None, typer.Option("--config", help="the settings with [systems.<name>] and the allowed origins")]
+Config = Annotated[Path | None, typer.Option("--config", help="the settings: the section systems.<name> of each, and the allowed origins")]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
 HERE = Path("build/up/callwright.toml")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from app.core import events, facts
@@ -65,7 +65,8 @@ class Feed:
     async def after(self, place: Place) -> list[tuple[Place, dict[str, Any]]]:
         """The next messages after a place, and where each stands; rows of which nothing is told move the place on as one without fields."""
         found: list[tuple[Place, dict[str, Any]]] = []
-        for seq, call, records in await self._store.journal_after(place.seq - 1, AT_ONCE):
+        read = place.seq if place.step == END_OF_ROW else place.seq - 1
+        for seq, call, records in await self._store.journal_after(read, AT_ONCE):
             told = [(at, self.veil(message)) for at, message in _messages(seq, call, records) if at > place]
             found += told or ([(Place(seq, END_OF_ROW), {})] if seq > place.seq else [])
         return found
@@ -83,12 +84,13 @@ class Feed:
         try:
             while True:
                 changed.clear()
-                found = await self.after(place)
-                for place, message in found:
-                    if message:
-                        yield place, message
-                if not found:
+                if place >= self.now():
                     await changed.wait()
+                found = await self.after(place)
+                for at, message in found:
+                    if message:
+                        yield at, message
+                place = Place(found[-1][0].seq if found else place.seq, END_OF_ROW)
         finally:
             self._waiting.discard(changed)
 
@@ -97,8 +99,5 @@ def _messages(seq: int, call: str, records: Iterable[list[Any]]) -> Iterator[tup
     for step, (kind, name, values, at) in enumerate(records):
         if kind != "c" and name in TYPES:
             place = Place(seq, step)
-            yield place, {"id": str(place), "type": name, "at": at, "call": call, **_fields(values)}
-
-
-def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in _UNTOLD}
+            told = {key: value for key, value in values.items() if key not in _UNTOLD}
+            yield place, {"id": str(place), "type": name, "at": at, "call": call, **told}

@@ -71,6 +71,8 @@ class Flows:
         """The flow, or the active version where that is the same program (another release may have hashed it otherwise)."""
         line = self._published.lines.get(flow.name)
         known = self._published.shelf.get(line.active.hash) if line and line.active else None
+        if known is flow:
+            return flow
         return known if known is not None and known.program.model_dump() == flow.program.model_dump() else flow
 
     def _running(self) -> list[Version]:

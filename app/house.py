@@ -17,6 +17,7 @@ from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import DIALLING, OFFERED, QUEUED, TALKING, Call
 from app.core.events import DigitPressed, Event, LegRinging
+from app.core.flow.texts import nested
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
 from app.engine import COMMIT_EDGES, Engine
@@ -126,10 +127,7 @@ class House:
         found = self._engine.center.calls.get(call)
         if found is None or not found.caller:
             return None
-        spaces: dict[str, dict[str, Any]] = {"call": {}, "ivr": {}}
-        for name, value in sorted(found.vars.items()):
-            space, _, key = name.partition(".")
-            spaces.setdefault(space, {})[key] = value
+        spaces = {"call": {}, "ivr": {}, **nested(dict(sorted(found.vars.items())))}
         return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:

@@ -243,8 +243,10 @@ class Call:
         """An action's order with its parameters filled; raises `BadText`, and `SecretLost` for what was typed and is forgotten."""
         params = {name: self.fill(text) for name, text in texts.items()}
         hidden = tuple(name for name, text in texts.items() if secret_names([text], self.vars))
-        with self.knowing(self._secrets.values):
-            secret = {name: self.fill(texts[name]) for name in hidden}
+        secret: dict[str, Any] = {}
+        if hidden:
+            with self.knowing(self._secrets.values):
+                secret = {name: self.fill(texts[name]) for name in hidden}
         return commands.StartAction(self.id, mint(), action, params, budget, hidden, secret)
 
     def set_text(self, name: str, text: str) -> None:

@@ -29,7 +29,7 @@ from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.program import Program
 from app.core.flow.script import BookCallback, Enqueue, LeaveWill, Order, Transfer
-from app.core.flow.texts import BadText
+from app.core.flow.texts import BadText, nested
 from app.core.flow.words import unknown
 from app.core.session import SessionRefused, check_write
 from app.core.timers import Timers
@@ -93,7 +93,8 @@ class Book:
 
     def version(self, flow: str, version: str) -> Compiled | None:
         """The flow in exactly this version, if it is there."""
-        return next((compiled for compiled in self.versions() if (compiled.name, compiled.version) == (flow, version)), None)
+        every = (*self.flows.values(), NO_FLOW, NO_ROOM, *self.published.shelf.values())
+        return next((compiled for compiled in every if (compiled.name, compiled.version) == (flow, version)), None)
 
     def flow_for(self, dnis: str, call: str, ani: str) -> Compiled:
         """What a new call runs that dialled this number."""
@@ -929,10 +930,7 @@ class Center:
 
     def card(self, call: Call) -> dict[str, Any]:
         """What the agent is shown of a call: the very record that the flow used."""
-        spaces: dict[str, dict[str, Any]] = {}
-        for name, value in call.vars.items():
-            space, _, key = name.partition(".")
-            spaces.setdefault(space, {})[key] = value
+        spaces = nested(call.vars)
         place = call.place
         queue = self.book.queues.get(place.queue) if place else None
         contact = spaces.pop("contact", {})

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any
-NO_VALUES: Mapping[str, Json] = {}
 
 
 @dataclass(frozen=True, slots=True)

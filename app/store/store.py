@@ -356,10 +356,10 @@ class Store:
         query = select(journal.c.seq, journal.c.call, journal.c.at, journal.c.payload).where(journal.c.seq > seq)
         rows = await self._backend.rows(query.where(journal.c.seq <= self._seq).order_by(journal.c.seq).limit(limit))
         missing = {call for _, call, _, _ in rows if call not in self._seals}
-        seals = {**self._seals, **(await self._stored_seals(missing) if missing else {})}
+        found = await self._stored_seals(missing) if missing else {}
         told: list[tuple[int, str, list[Record]]] = []
         for number, call, at, payload in rows:
-            seal = seals.get(call)
+            seal = found.get(call) if call in found else self._seals.get(call)
             told.append((number, call, [] if seal is None else loads(seal.open(journal_place(call, number, at), bytes(payload)))))
         return told
 

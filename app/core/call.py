@@ -34,8 +34,8 @@ from app.core.events import (
 from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole
-from app.core.flow.script import PERSON, Order, Script, Wait, shortest
-from app.core.flow.secret import HIDDEN, LOST, Secrets, secret_names
+from app.core.flow.script import PERSON, VEILED, Order, Script, Wait, shortest
+from app.core.flow.secret import HIDDEN, LOST, Secrets, is_secret, secret_names, takes_keys
 from app.core.flow.spoken import Unreadable, spoken
 from app.core.flow.steps import STEPS, keys_of
 from app.core.flow.texts import BadText, fill, nested
@@ -262,11 +262,19 @@ class Call:
         self.set(name, HIDDEN if hidden else self.fill(text))
 
     def veil(self, digit: str) -> SecretKey | None:
-        """What may be known of a key that is pressed now; None where the open step is no sensitive input."""
+        """What may be known of a key that is pressed now; None for all of it, where it is for no sensitive input."""
         node = self.flow.program.steps.get(self.step)
-        if self._script is None or not isinstance(node, nodes.Collect) or not node.sensitive or digit not in "0123456789*#":
+        if not self.flow.keys_ahead or len(digit) != 1 or digit not in "0123456789*#":
             return None
-        return self._secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        if self._script is not None and isinstance(node, nodes.Collect) and node.sensitive:
+            return self._secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        return SecretKey(self.id, 0) if self._is_ahead_of_a_secret(node, digit) else None
+
+    def _is_ahead_of_a_secret(self, node: Any, digit: str) -> bool:
+        """Whether a key is more than what the inputs before the next sensitive one take. A terminator ends what they take."""
+        ahead = self.flow.keys_ahead.get(self.step)
+        acts_now = not self.keys and (digit == self.swallow or (not getattr(node, "TAKES_KEYS", True) and digit == self.person_key(node)))
+        return ahead is not None and not acts_now and (len(self.keys) >= ahead or not {"#", "*"}.isdisjoint(self.keys))
 
     def begin_secret(self) -> None:
         """The caller is asked for something sensitive."""
@@ -393,7 +401,7 @@ class Call:
             self._more_time(now)
             self._forget_secrets()
         elif isinstance(event, SecretKey):
-            self._secrets.last = event if event.count else self._secrets.last
+            self._note_secret_key(event)
         elif isinstance(event, PlaybackEnded) and event.playback == self.playing:
             never_begun = event.playback == self.unsure and self.play is not None and now - self.played_at < shortest(self.play.media)
             if never_begun and self.play is not None:
@@ -486,6 +494,13 @@ class Call:
         self.keys = (self.keys + digit)[:MAX_KEYS]
         return True
 
+    def _note_secret_key(self, event: SecretKey) -> None:
+        """One of the open try, or one that was typed ahead and is nobody's."""
+        if event.count:
+            self._secrets.last = event
+        elif not is_secret(self.flow.program.steps.get(self.step)):
+            self.swallow, self.keys = "", (self.keys + VEILED)[:MAX_KEYS]
+
     def _wants_a_person(self, node: Any) -> bool:
         """Whether the key that reaches a person is all that was typed, in a step that has no use for it."""
         return self.keys != "" and not getattr(node, "TAKES_KEYS", True) and self.keys == self.person_key(node)
@@ -517,6 +532,8 @@ class Call:
             node = self.flow.program.steps[step]
             self.steps += 1
             self.step, self.asked_until, self.asking = step, 0.0, {}
+            if takes_keys(node):
+                self.keys = self.keys.replace(VEILED, "")
             self.entry = self._state_at_entry()
             self.note(facts.StepEntered(self.id, step, node.do, self.steps))
             if isinstance(node, nodes.Release):

@@ -98,7 +98,7 @@ class Collect(SelfService):
     from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
     by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions. They are never written
     down: a take-over forgets them, so the caller is asked again, and a later step that needs them takes its `failed` exit. Typed ahead,
-    they do not count.
+    they do not count, and are written down as little: so keys before a sensitive step are for the inputs before it, and no more of them.
 
     The key that reaches a person may be a digit of the entry: it leads away only where it is the first key and nothing but the
     terminator, or a pause of `between_keys`, follows.

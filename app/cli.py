@@ -21,6 +21,7 @@ from rich.text import Text
 
 from app.action_cli import action
 from app.flow_cli import flow, show_proven
+from app.forget_cli import forget
 from app.new_cli import new
 from app.publish_cli import register as register_publishing
 from app.replay_cli import replay
@@ -46,6 +47,7 @@ show.command("call")(show_call)
 register_publishing(flow)
 app.command("replay")(replay)
 app.command("new")(new)
+app.command("forget")(forget)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 app.add_typer(action, name="action")

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.actions.sensitive import Sensitive, veiled
-from app.api.backend import Flows, Refused, StorageBusy
+from app.api.backend import Archive, Flows, Refused, StorageBusy
 from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import DIALLING, OFFERED, QUEUED, TALKING, Call
@@ -37,9 +37,10 @@ Health = Callable[[], Mapping[str, Any]]
 
 
 class House:
-    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks. `flows` is to be set by whoever has them."""
+    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks. `flows` and `archive` are set from outside."""
 
     flows: Flows
+    archive: Archive
 
     def __init__(
         self,

@@ -13,11 +13,12 @@ process started), the insert clashes, the key is read and the commit is run once
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
 from app.store.schema import PERSONAL, agents, call_keys, cursors, flow_versions, history, journal, live, programs, undelivered, writer
 from app.store.seal import Keys, Seal
-from app.store.statements import Plan, Row, Statement, Step
+from app.store.statements import Plan, Row, Step
 
 log = structlog.get_logger()
 
 CENTRE = ""
 DAY = 86400.0
+FACTS_DAYS = 396
 KEYS_AT_HAND = 8192
 FOUND_AT_MOST = 50
 _IN_ONE_QUERY = 500
@@ -404,24 +406,78 @@ class Store:
 
     # ---- forgetting ---------------------------------------------------------------------------------------------------
 
-    async def forget(self, call: str) -> None:
-        """Delete the call's key, and what tells who it was; facts for reports stay. Refused while the call is live."""
-        if await self._backend.rows(select(live.c.call).where(live.c.call == call)):
-            raise StoreError(f"call {call} is live; it can be forgotten when it has ended")
-        if call not in await self._stored_seals([call]):
-            raise StoreError(f"there is no call {call}")
-        self._seals[call] = None  # first: a commit begun from now on must not write about it
-        try:
-            await self._backend.run([(sql.KEY_FORGET, [(call,)]), (sql.HISTORY_CLEAN, [(call,)])], full=True)
-        except BaseException:
-            del self._seals[call]  # read again when it is needed
-            raise
-        await self._backend.scrub()
+    async def calls_of(self, numbers: Iterable[str]) -> list[tuple[str, float | None]]:
+        """Calls that ended and whose caller's number is one of these, not forgotten yet: id and when they arrived, the oldest first."""
+        hashes = [self._keys.hash_number(number) for number in numbers]
+        query = select(history.c.call, history.c.arrived).where(history.c.ani_hash.in_(hashes)).order_by(history.c.arrived, history.c.call)
+        return [(call, arrived) for call, arrived in await self._backend.rows(query)]
 
-    async def prune(self, journal_days: float = 30, facts_days: float = 396) -> int:
+    async def forget(self, *calls: str) -> bool:
+        """Delete the calls' keys, and what tells who it was; facts for reports stay. Refused while one is live. Gives what `scrub` does."""
+        for some in _portions(calls, _IN_ONE_QUERY):
+            if up := await self._backend.rows(select(live.c.call).where(live.c.call.in_(some))):
+                raise StoreError(f"call {up[0].call} is live; it can be forgotten when it has ended")
+        known = set(await self._stored_seals(calls))
+        for some in _portions(calls, _IN_ONE_QUERY):
+            known |= {row.call for row in await self._backend.rows(select(history.c.call).where(history.c.call.in_(some)))}
+        if unknown := [call for call in calls if call not in known]:
+            raise StoreError(f"there is no call {unknown[0]}")
+        self._seals.update(dict.fromkeys(calls))  # first: a commit begun from now on must not write about them
+        try:
+            rows: list[Row] = [(call,) for call in calls]
+            await self._backend.run([(sql.KEY_FORGET, rows), (sql.HISTORY_CLEAN, rows)], full=True)
+        except BaseException:
+            for call in calls:
+                del self._seals[call]  # read again when it is needed
+            raise
+        return await self.scrub()
+
+    async def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the database's files; False while somebody who reads keeps old pages alive."""
+        try:
+            await self._backend.scrub()
+        except StoreBusy as busy:
+            log.warning("store.not_scrubbed", reason=str(busy))
+            return False
+        return True
+
+    async def seal(self, call: str, place: str, plain: bytes) -> bytes:
+        """Something that is kept elsewhere, sealed with the call's key; raises Forgotten. A call whose key was pruned gets a new one."""
+        kept = await self._seal_of(call)
+        if kept is None:
+            _, wrapped = self._keys.mint(call)
+            with suppress(StoreClash):
+                await self._backend.run([(sql.KEY_ADD, [(call, wrapped)])], full=True)
+            self._seals.pop(call, None)
+            self._unsaved.pop(call, None)
+            kept = await self._seal_of(call)
+            if kept is None:
+                raise StoreError(f"the key of call {call} could not be kept")
+        return await asyncio.to_thread(kept.close, place, plain)
+
+    async def unseal(self, call: str, place: str, sealed: bytes) -> bytes:
+        """What `seal` was given; raises Forgotten, also of a call of which nothing is known any more."""
+        kept = await self._seal_of(call)
+        if kept is None:
+            raise Forgotten(call)
+        return await asyncio.to_thread(kept.open, place, sealed)
+
+    async def forgotten(self, calls: Iterable[str]) -> set[str]:
+        """Which of these calls were forgotten."""
+        return {call for call, seal in (await self._stored_seals(calls)).items() if seal is None}
+
+    async def _seal_of(self, call: str) -> Seal | None:
+        """A call's key that is in the database; None where there is none. Raises Forgotten."""
+        kept = self._seals if call in self._seals and call not in self._unsaved else await self._stored_seals([call])
+        if call in kept and kept[call] is None:
+            raise Forgotten(call)
+        return kept.get(call)
+
+    async def prune(self, journal_days: float = 30, facts_days: float = FACTS_DAYS, spared: Container[str] = ()) -> int:
         """Drop what is too old, by the time of the last commit, and return the number of calls pruned.
 
-        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`.
+        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`. The
+        keys of those that are `spared` stay: something else is sealed with them.
         """
         row = (await self._backend.rows(select(writer.c.at)))[0]
         cutoff = row.at - journal_days * DAY
@@ -430,16 +486,15 @@ class Store:
         old = [r[0] for r in await self._backend.rows(select(call_keys.c.call).where(~alive, ~recent))]
         for some in _portions(old, _PRUNED_AT_ONCE):
             rows: list[Row] = [(call,) for call in some]
-            await self._backend.run([(s, rows) for s in _PRUNED], full=False)
+            unused: list[Row] = [(call,) for call in some if call not in spared]
+            dropped = [(sql.JOURNAL_DROP, rows), (sql.HISTORY_SEAL_OFF, rows), (sql.KEY_DROP, unused)]
+            await self._backend.run([step for step in dropped if step[1]], full=False)
         await self._backend.run(
             [(sql.JOURNAL_DROP_CENTRE, [(CENTRE, cutoff)]), (sql.HISTORY_DROP_OLD, [(row.at - facts_days * DAY,)])], full=False
         )
         for call in old:
             self._seals.pop(call, None)
         return len(old)
-
-
-_PRUNED: tuple[Statement, ...] = (sql.JOURNAL_DROP, sql.HISTORY_SEAL_OFF, sql.KEY_DROP)
 
 
 class _Draft:

@@ -19,7 +19,22 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {
-    *("main", "cli", "up", "house", "feed", "hooks", "flows", "publish_cli", "new_cli", "decide", "settings", "action_cli"),
+    *(
+        "main",
+        "cli",
+        "up",
+        "house",
+        "archive",
+        "forget_cli",
+        "feed",
+        "hooks",
+        "flows",
+        "publish_cli",
+        "new_cli",
+        "decide",
+        "settings",
+        "action_cli",
+    ),
     *("show_call", "flow_cli", "proving", "replay_cli", "replay_shown", "replaying", "__init__"),
 }
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}

@@ -34,7 +34,7 @@ import structlog
 from app.core import commands, events
 from app.core.view import LiveCall
 from app.pbx import reconcile as rec
-from app.pbx import wire
+from app.pbx import requests
 from app.pbx.ari import (
     Answer,
     AriBroken,
@@ -49,7 +49,9 @@ from app.pbx.ari import (
     Reply,
     Request,
 )
-from app.pbx.wire import BadCommand, Book, Caller, Leg
+from app.pbx.book import CANCELLED, DIALLED, ENDED, ENTERED, LEG, NORMAL, RECORDING, RINGING, TEMPORARY, UNREACHABLE, UP, Book, Caller, Leg
+from app.pbx.requests import BadCommand
+from app.pbx.translate import ChannelLeft, LegEntered, arrival, translate
 
 log = structlog.get_logger(__name__)
 
@@ -175,14 +177,14 @@ class Pbx:
         if self._buffer is not None:
             self._buffer.append(message)
             return
-        for event in wire.translate(self.book, message):
+        for event in translate(self.book, message):
             self._take(event)
 
     def _take(self, event: events.Event) -> None:
         """Pass an event on, and do what it lets us do."""
-        if isinstance(event, wire.LegEntered):
+        if isinstance(event, LegEntered):
             self._leg_entered(event)
-        elif isinstance(event, wire.ChannelLeft):
+        elif isinstance(event, ChannelLeft):
             self._something_left(event.call)
         else:
             self._post(event)
@@ -216,7 +218,7 @@ class Pbx:
         self._drops_due(caller)
         if caller.over:
             for bridge in sorted(caller.bridges):
-                self._send(caller, None, wire.drop_bridge(bridge))
+                self._send(caller, None, requests.drop_bridge(bridge))
             self._leaving.pop(call, None)
             self.book.forget(caller)
 
@@ -235,7 +237,7 @@ class Pbx:
         elif isinstance(command, commands.StartRecord):
             self._post(events.RecordingEnded(command.call, command.recording, "failed"))
         elif isinstance(command, commands.RingAgent | commands.RingOutside):
-            self._post(events.LegEnded(command.call, command.leg, wire.CANCELLED))
+            self._post(events.LegEnded(command.call, command.leg, CANCELLED))
 
     def _send(self, caller: Caller, command: commands.Command | None, request: Request, then: Callable[[], None] | None = None) -> None:
         self.link.send(request, partial(self._settled, caller, command, request, then), caller.call)
@@ -272,7 +274,7 @@ class Pbx:
 
     def _answer(self, caller: Caller, command: commands.Answer) -> None:
         if not caller.up:
-            self._when_quiet(caller, lambda: self._send(caller, command, wire.answer(caller)))
+            self._when_quiet(caller, lambda: self._send(caller, command, requests.answer(caller)))
 
     def _when_quiet(self, caller: Caller, job: Callable[[], None]) -> None:
         """Do something to the caller's channel once nothing plays there: what plays is stopped. Not at all when the caller leaves."""
@@ -287,7 +289,7 @@ class Pbx:
     def _silence(self, caller: Caller) -> None:
         """Stop what plays to the caller; its end comes as an event."""
         for playback in sorted(caller.playing):
-            self._send(caller, None, wire.stop_play(playback))
+            self._send(caller, None, requests.stop_play(playback))
 
     # ---- prompts -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ class Pbx:
             self._play_now(caller, command, command.media)
 
     def _play_now(self, caller: Caller, command: commands.Play, media: tuple[str, ...]) -> None:
-        request = wire.play(caller, command, media)
+        request = requests.play(caller, command, media)
         self._looked[command.playback] = time.monotonic()
         caller.playing.add(command.playback)
         self._send(caller, command, request)
@@ -349,7 +351,7 @@ class Pbx:
             chain.queue.remove(waiting)
             self._post(events.PlaybackEnded(command.call, command.playback, True))
         elif command.playback in caller.playing:
-            self._send(caller, command, wire.stop_play(command.playback))
+            self._send(caller, command, requests.stop_play(command.playback))
 
     def _drop_chain(self, caller: Caller) -> None:
         """Nothing that waits will be carried out; what was promised still comes."""
@@ -367,25 +369,25 @@ class Pbx:
         """A finished recording as a WAV file; one that is just ending is waited for. Raises `AriError`."""
         for _ in range(LIVE_LOOKS):
             try:
-                await self.link.request(wire.look_at_recording(name, "live"))
+                await self.link.request(requests.look_at_recording(name, "live"))
             except AriNotFound:
                 break
             await asyncio.sleep(LIVE_AGAIN)
-        return await self.link.fetch(wire.recording_file(name), LIST_WITHIN)
+        return await self.link.fetch(requests.recording_file(name), LIST_WITHIN)
 
     async def stray_recordings(self) -> list[str]:
         """Recordings of ours that Asterisk has stored and that belong to no call it has. Raises `AriError`."""
         stored = (await self.link.request_http(Request("GET", "recordings/stored"), LIST_WITHIN)).body
         names = [str(each.get("name", "")) for each in stored if isinstance(each, dict)]
-        return [name for name in names if (made := wire.RECORDING.fullmatch(name)) and made[1] not in self.book.calls]
+        return [name for name in names if (made := RECORDING.fullmatch(name)) and made[1] not in self.book.calls]
 
     async def drop_recording(self, name: str) -> None:
         """Delete a recording; one that has gone is silence. Raises `AriError`."""
         with contextlib.suppress(AriNotFound):
-            await self.link.request(wire.drop_recording(name))
+            await self.link.request(requests.drop_recording(name))
 
     def _record(self, caller: Caller, command: commands.StartRecord) -> None:
-        request = wire.start_record(caller, command)
+        request = requests.start_record(caller, command)
         if caller.left:
             self._answer_for_nothing(command)
         elif command.recording not in self.book.recordings:
@@ -396,7 +398,7 @@ class Pbx:
         """A channel in a bridge cannot be recorded: a caller whom nobody talks to leaves it first."""
         caller.joins = ""
         if caller.bridge:
-            self._send(caller, None, wire.leave(caller.bridge, caller.channel))
+            self._send(caller, None, requests.leave(caller.bridge, caller.channel))
             caller.bridge = ""
         self._send(caller, command, request)
 
@@ -405,7 +407,7 @@ class Pbx:
         if isinstance(answer, AriLost):
             return  # it is looked for when the line is back
         if isinstance(answer, AriConflict | AriTimeout):
-            self.link.send(wire.look_at_recording(command.recording, "live"), partial(self._looked_for, command), caller.call)
+            self.link.send(requests.look_at_recording(command.recording, "live"), partial(self._looked_for, command), caller.call)
             return
         log.warning("pbx_refused", command="StartRecord", reason=reason)
         self._take_all(self.book.recording_ended(command.recording, "failed"))
@@ -417,7 +419,7 @@ class Pbx:
 
     def _stop_record(self, caller: Caller, command: commands.StopRecord) -> None:
         if command.recording in self.book.recordings:
-            self._send(caller, command, wire.stop_record(command.recording))
+            self._send(caller, command, requests.stop_record(command.recording))
 
     # ---- bots ----------------------------------------------------------------------------------------------------------
 
@@ -428,9 +430,9 @@ class Pbx:
             raise ConnectionError("the caller has left")
         number = secrets.randbelow(MEDIA_FROM) + MEDIA_FROM
         media = self.book.add_leg(caller, f"{call}-leg{number}", f"{call}-br{number}", 0.0)
-        media.state = wire.UP
+        media.state = UP
         try:
-            path = wire.media_path((await self.link.request(wire.open_media(self._app, media.id))).body)
+            path = requests.media_path((await self.link.request(requests.open_media(self._app, media.id))).body)
         except AriError as error:
             self.close_media(call, media.id)
             raise ConnectionError(str(error)) from None
@@ -452,10 +454,10 @@ class Pbx:
         self._when_quiet(caller, quiet.set)
         await quiet.wait()
         try:
-            await self.link.request(wire.make_bridge(self._app, leg.bridge))
+            await self.link.request(requests.make_bridge(self._app, leg.bridge))
             caller.bridges.add(leg.bridge)
             await self._join_media(leg)
-            await self.link.request(wire.join(leg.bridge, caller.channel))
+            await self.link.request(requests.join(leg.bridge, caller.channel))
             caller.bridge = leg.bridge
         except AriError as error:
             raise ConnectionError(str(error)) from None
@@ -464,7 +466,7 @@ class Pbx:
         """Into its bridge, as soon as it is in our application: that is a moment after its websocket is connected. Raises `AriError`."""
         for n in range(1, JOIN_TRIES + 1):
             try:
-                await self.link.request(wire.join(leg.bridge, leg.id))
+                await self.link.request(requests.join(leg.bridge, leg.id))
             except (AriInvalid, AriConflict):
                 if n == JOIN_TRIES:
                     raise
@@ -482,10 +484,10 @@ class Pbx:
             return
         if caller.bridge == bridge and not caller.left:
             caller.bridge = ""
-            self._send(caller, None, wire.leave(bridge, caller.channel))
+            self._send(caller, None, requests.leave(bridge, caller.channel))
         if leg is not None:
-            leg.ending = leg.ending or wire.NORMAL
-            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+            leg.ending = leg.ending or NORMAL
+            self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
         self._drops[bridge] = (call, time.monotonic() + DROP_AFTER)
         self._drops_due(caller)
 
@@ -493,11 +495,11 @@ class Pbx:
 
     def _start_music(self, caller: Caller, command: commands.StartMusic) -> None:
         if not caller.left:
-            self._send(caller, command, wire.start_music(caller, command.music))
+            self._send(caller, command, requests.start_music(caller, command.music))
 
     def _mark_place(self, caller: Caller, command: commands.MarkPlace) -> None:
         if not caller.left:
-            self._send(caller, command, wire.mark_place(caller, command))
+            self._send(caller, command, requests.mark_place(caller, command))
 
     def _talk(self, caller: Caller, command: commands.Talk) -> None:
         self._silence(caller)
@@ -505,22 +507,22 @@ class Pbx:
 
     def _stop_music(self, caller: Caller, command: commands.Command) -> None:
         if not caller.left:
-            self._send(caller, command, wire.stop_music(caller))
+            self._send(caller, command, requests.stop_music(caller))
 
     def _hold(self, caller: Caller, command: commands.HoldCaller) -> None:
         if not caller.left:
-            self._send(caller, command, wire.start_music(caller))
+            self._send(caller, command, requests.start_music(caller))
 
     def _join(self, caller: Caller, command: commands.JoinBridge) -> None:
         leg = caller.legs.get(command.leg)
         self._caller_into(caller, command, command.bridge)
         self._silence(caller)
         if leg is not None and not (leg.joined and leg.bridge == command.bridge):
-            self._send(caller, command, wire.join(command.bridge, leg.id), partial(_joined, leg, command.bridge))
+            self._send(caller, command, requests.join(command.bridge, leg.id), partial(_joined, leg, command.bridge))
 
     def _caller_into(self, caller: Caller, command: commands.Command | None, bridge: str) -> None:
         if bridge not in caller.bridges:
-            self._send(caller, command, wire.make_bridge(self._app, bridge))
+            self._send(caller, command, requests.make_bridge(self._app, bridge))
             caller.bridges.add(bridge)
         if caller.bridge == bridge or caller.left:
             return
@@ -531,7 +533,7 @@ class Pbx:
 
     def _join_caller(self, caller: Caller, bridge: str) -> None:
         caller.bridge, caller.joins = bridge, ""
-        self.link.send(wire.join(bridge, caller.channel), partial(self._caller_joined, caller, bridge), caller.call)
+        self.link.send(requests.join(bridge, caller.channel), partial(self._caller_joined, caller, bridge), caller.call)
 
     def _caller_joined(self, caller: Caller, bridge: str, answer: Answer) -> None:
         """A caller who cannot be joined cannot be connected: the legs that wait there end. Unless the line broke: then we look."""
@@ -542,8 +544,8 @@ class Pbx:
             log.warning("caller_not_joined", reason=str(answer))
             for leg in list(caller.legs.values()):
                 if leg.bridge == bridge:
-                    leg.ending = leg.ending or wire.TEMPORARY
-                    self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+                    leg.ending = leg.ending or TEMPORARY
+                    self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
 
     def _drop_bridge(self, caller: Caller, command: commands.DropBridge) -> None:
         if command.bridge not in caller.bridges:
@@ -563,14 +565,14 @@ class Pbx:
                 caller.bridges.discard(bridge)
                 if caller.bridge == bridge:
                     caller.bridge = ""
-                self._send(caller, None, wire.drop_bridge(bridge))
+                self._send(caller, None, requests.drop_bridge(bridge))
 
     # ---- agents' legs --------------------------------------------------------------------------------------------------
 
     def _ring(self, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> None:
         if command.leg in self.book.channels:
             return
-        create = wire.create_leg(self._app, caller, command)
+        create = requests.create_leg(self._app, caller, command)
         if caller.deserted:
             self._answer_for_nothing(command)
             return
@@ -585,44 +587,44 @@ class Pbx:
         if leg is None:
             if answer is None:
                 log.warning("pbx_refused", command=type(command).__name__, reason=reason)
-                self._post(events.LegEnded(command.call, command.leg, wire.UNREACHABLE))
+                self._post(events.LegEnded(command.call, command.leg, UNREACHABLE))
             return
         if isinstance(answer, AriConflict):
-            self._leg_entered(wire.LegEntered(leg.call, leg.id))
+            self._leg_entered(LegEntered(leg.call, leg.id))
             return
         log.warning("leg_failed", reason=reason)
-        cause = wire.UNREACHABLE if isinstance(answer, AriBroken | AriInvalid | AriNotFound) else wire.TEMPORARY
+        cause = UNREACHABLE if isinstance(answer, AriBroken | AriInvalid | AriNotFound) else TEMPORARY
         leg.cause = cause
-        self._order_end(caller, leg.id, wire.hang_up(leg.id, cause))
+        self._order_end(caller, leg.id, requests.hang_up(leg.id, cause))
         self._take_all(self.book.leg_ended(leg, cause))
 
-    def _leg_entered(self, event: wire.LegEntered) -> None:
+    def _leg_entered(self, event: LegEntered) -> None:
         """The leg is there: join it to the caller, then let it ring; or end it, when nobody wants it any more."""
         caller = self.book.calls.get(event.call)
         leg = caller.legs.get(event.leg) if caller is not None else None
         if caller is None or leg is None:
             return
         if leg.ending or caller.deserted:
-            leg.ending = leg.ending or wire.CANCELLED
-            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+            leg.ending = leg.ending or CANCELLED
+            self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
         elif leg.joined:
             self._dial(caller, leg)
         else:
-            self.link.send(wire.join(leg.bridge, leg.id), partial(self._leg_step, caller, leg, self._dial_joined), caller.call)
+            self.link.send(requests.join(leg.bridge, leg.id), partial(self._leg_step, caller, leg, self._dial_joined), caller.call)
 
     def _dial_joined(self, caller: Caller, leg: Leg) -> None:
         leg.joined = True
         self._dial(caller, leg)
 
     def _dial(self, caller: Caller, leg: Leg) -> None:
-        if leg.state >= wire.DIALLED or leg.ending:
+        if leg.state >= DIALLED or leg.ending:
             return
-        leg.state = wire.DIALLED
-        self.link.send(wire.dial(caller, leg, leg.seconds or RING_AGAIN), partial(self._leg_step, caller, leg, None), caller.call)
+        leg.state = DIALLED
+        self.link.send(requests.dial(caller, leg, leg.seconds or RING_AGAIN), partial(self._leg_step, caller, leg, None), caller.call)
 
     def _leg_step(self, caller: Caller, leg: Leg, then: Callable[[Caller, Leg], None] | None, answer: Answer) -> None:
         """A step of ringing was answered: take the next, or end the leg (its end then comes as an event)."""
-        if leg.state == wire.ENDED:
+        if leg.state == ENDED:
             return
         if isinstance(answer, Reply):
             if then is not None:
@@ -631,8 +633,8 @@ class Pbx:
             self.link.fail(answer)
         elif not isinstance(answer, AriLost):
             log.warning("leg_failed", reason=str(answer))
-            leg.ending = leg.ending or wire.TEMPORARY
-            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+            leg.ending = leg.ending or TEMPORARY
+            self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
 
     # ---- endings -------------------------------------------------------------------------------------------------------
 
@@ -662,28 +664,28 @@ class Pbx:
         for waiting in list(chain.queue) if chain is not None else ():
             if isinstance(waiting, commands.RingAgent | commands.RingOutside) and waiting.leg == command.leg and chain is not None:
                 chain.queue.remove(waiting)
-                self._post(events.LegEnded(command.call, command.leg, wire.CANCELLED))
+                self._post(events.LegEnded(command.call, command.leg, CANCELLED))
                 return
         leg = caller.legs.get(command.leg)
         if leg is not None:
-            leg.ending = command.cause if leg.state == wire.UP else wire.CANCELLED
-            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
+            leg.ending = command.cause if leg.state == UP else CANCELLED
+            self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
 
     def _hang_up(self, caller: Caller, command: commands.HangUp) -> None:
         self._drop_chain(caller)
         if not caller.left:
             caller.cause = command.cause
-            self._order_end(caller, caller.channel, wire.hang_up(caller.channel, command.cause), command)
+            self._order_end(caller, caller.channel, requests.hang_up(caller.channel, command.cause), command)
 
     def _release(self, caller: Caller, command: commands.Release) -> None:
-        requests = wire.release(caller, command)
+        asked = requests.release(caller, command)
         self._drop_chain(caller)
-        self._when_quiet(caller, partial(self._let_go, caller, command, requests))
+        self._when_quiet(caller, partial(self._let_go, caller, command, asked))
 
-    def _let_go(self, caller: Caller, command: commands.Release, requests: list[Request]) -> None:
-        for request in requests[:-1]:
+    def _let_go(self, caller: Caller, command: commands.Release, asked: list[Request]) -> None:
+        for request in asked[:-1]:
             self._send(caller, command, request)
-        self._order_end(caller, caller.channel, requests[-1], command)
+        self._order_end(caller, caller.channel, asked[-1], command)
 
     # ---- after a connect -------------------------------------------------------------------------------------------------
 
@@ -703,7 +705,7 @@ class Pbx:
     async def _look(self) -> None:
         """See what there is, tell the core, and let the events through again; a failure gives this connection up."""
         try:
-            await self.link.keep_filter(wire.event_filter(self._app))
+            await self.link.keep_filter(requests.event_filter(self._app))
             found = await self._snapshot()
         except AriRefused as error:
             self.link.fail(error)
@@ -728,10 +730,10 @@ class Pbx:
         if not isinstance(event, events.LegAnswered):
             return event
         try:
-            told = await self.link.request(wire.answered_at(event.leg))
+            told = await self.link.request(requests.answered_at(event.leg))
         except AriError:
             return event  # the leg has gone, of which there will be an event, or the line has, and everything is looked at again
-        return replace(event, at=wire.read_answered_at(told.body))
+        return replace(event, at=requests.read_answered_at(told.body))
 
     async def _snapshot(self) -> rec.Snapshot:
         info = await self.link.request_http(Request("GET", "asterisk/info", (("only", "status"),)))
@@ -756,23 +758,23 @@ class Pbx:
         for i in range(0, len(channels), SUBSCRIBE_AT_ONCE):
             some = channels[i : i + SUBSCRIBE_AT_ONCE]
             try:
-                await self.link.request_http(wire.subscribe(self._app, some))
+                await self.link.request_http(requests.subscribe(self._app, some))
             except (AriInvalid, AriNotFound):
                 for one in some:
                     with contextlib.suppress(AriInvalid, AriNotFound):
-                        await self.link.request_http(wire.subscribe(self._app, [one]))
+                        await self.link.request_http(requests.subscribe(self._app, [one]))
 
     async def _state_of_recording(self, recording: str) -> str:
         """`live`, `stored`, or "" for one that is not there."""
         for where in ("live", "stored"):
             with contextlib.suppress(AriNotFound):
-                await self.link.request(wire.look_at_recording(recording, where))
+                await self.link.request(requests.look_at_recording(recording, where))
                 return where
         return ""
 
     async def _still_playing(self, playbacks: list[str]) -> frozenset[str]:
         """Those of the playbacks that are alive. All are asked after at once: the line keeps them in order."""
-        answers = await asyncio.gather(*(self.link.request(wire.look_at_playback(each)) for each in playbacks), return_exceptions=True)
+        answers = await asyncio.gather(*(self.link.request(requests.look_at_playback(each)) for each in playbacks), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, AriNotFound):
                 raise answer
@@ -781,12 +783,12 @@ class Pbx:
     def _missed(self, channels: dict[str, rec.Found], listed: Any) -> tuple[events.CallArrived, ...]:
         """Callers in our application of whom nobody knows."""
         return tuple(
-            wire.arrival(self.book, channel, channels[channel["id"]].args)
+            arrival(self.book, channel, channels[channel["id"]].args)
             for channel in listed
             if (found := channels.get(channel.get("id", ""))) is not None
             and found.ours
             and channel["id"] not in self.book.channels
-            and not wire.LEG.fullmatch(channel["id"])
+            and not LEG.fullmatch(channel["id"])
         )
 
     def _apply(self, found: rec.Snapshot, happened: list[events.Event]) -> None:
@@ -823,7 +825,7 @@ class Pbx:
             self.book.leg_ended(self.book.calls[event.call].legs[event.leg], event.cause)
         elif isinstance(event, events.LegAnswered | events.LegRinging):
             leg = self.book.calls[event.call].legs[event.leg]
-            leg.state = wire.UP if isinstance(event, events.LegAnswered) else wire.RINGING
+            leg.state = UP if isinstance(event, events.LegAnswered) else RINGING
             leg.rang = True
         elif isinstance(event, events.PlaybackEnded):
             self.book.playback_ended(event.playback, event.ok)
@@ -837,21 +839,21 @@ class Pbx:
         if channel is None:
             return
         if caller.deserted:
-            leg.ending = leg.ending or (wire.NORMAL if leg.state == wire.UP else wire.CANCELLED)
-            self._order_end(caller, leg.id, wire.hang_up(leg.id, leg.ending))
-        if caller.deserted or leg.state == wire.UP:
+            leg.ending = leg.ending or (NORMAL if leg.state == UP else CANCELLED)
+            self._order_end(caller, leg.id, requests.hang_up(leg.id, leg.ending))
+        if caller.deserted or leg.state == UP:
             return
         self._caller_into(caller, None, leg.bridge)
-        if leg.state < wire.RINGING and channel.dialled:
-            leg.state = wire.DIALLED
-        elif leg.state < wire.RINGING:
-            leg.state = wire.ENTERED
-            self._leg_entered(wire.LegEntered(leg.call, leg.id))
+        if leg.state < RINGING and channel.dialled:
+            leg.state = DIALLED
+        elif leg.state < RINGING:
+            leg.state = ENTERED
+            self._leg_entered(LegEntered(leg.call, leg.id))
 
     async def _clean(self, legs: list[str], bridges: list[str]) -> None:
         """Remove what belongs to no call: channels before bridges, one by one, slowly."""
         log.info("pbx_cleaning", legs=len(legs), bridges=len(bridges))
-        for request in [wire.hang_up(leg, wire.NORMAL) for leg in legs] + [wire.drop_bridge(bridge) for bridge in bridges]:
+        for request in [requests.hang_up(leg, NORMAL) for leg in legs] + [requests.drop_bridge(bridge) for bridge in bridges]:
             with contextlib.suppress(AriError):
                 await self.link.request(request)
             await asyncio.sleep(CLEAN_EVERY)
@@ -883,7 +885,7 @@ class Pbx:
         for playback, at in self._looked.items():
             if now - at > LOOK_AFTER:
                 self._looked[playback] = now
-                self.link.send(wire.look_at_playback(playback), partial(self._looked_at, playback))
+                self.link.send(requests.look_at_playback(playback), partial(self._looked_at, playback))
 
     def _looked_at(self, playback: str, answer: Answer) -> None:
         if isinstance(answer, AriNotFound):

@@ -9,7 +9,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core.view import LiveCall
-from app.pbx import wire
+from app.pbx.book import MEDIA
 from tests.contract.fake_ari import FakeAri, Rule
 from tests.contract.test_ari import CHANNEL, House, fake, house, until
 
@@ -20,7 +20,7 @@ CALL = "a" * 32
 async def opened(h: House, call: str) -> str:
     """A channel whose websocket somebody is connected to."""
     media, url = await h.pbx.open_media(call)
-    assert wire.MEDIA.fullmatch(media)
+    assert MEDIA.fullmatch(media)
     assert url == f"{h.fake.url.replace('http', 'ws')}/media/of-{media[-9:]}"
     return media
 

@@ -185,6 +185,26 @@ class Book:
         caller.playing.discard(playback)
         return [events.PlaybackEnded(caller.call, playback, ok)]
 
+    def inferred(self, event: events.Event) -> None:
+        """Something that nobody saw must have happened: what it means here."""
+        if isinstance(event, events.CallerLeft):
+            caller = self.calls[event.call]
+            self.caller_left(caller, event.cause)
+            self.channels.pop(caller.channel, None)
+            caller.gone = True
+        elif isinstance(event, events.LegEnded):
+            self.leg_ended(self.calls[event.call].legs[event.leg], event.cause)
+        elif isinstance(event, events.LegAnswered | events.LegRinging):
+            leg = self.calls[event.call].legs[event.leg]
+            leg.state = UP if isinstance(event, events.LegAnswered) else RINGING
+            leg.rang = True
+        elif isinstance(event, events.PlaybackEnded):
+            self.playback_ended(event.playback, event.ok)
+        elif isinstance(event, events.RecordingEnded):
+            self.recording_ended(event.recording)
+        elif isinstance(event, events.CallFound):
+            self.calls[event.call].up = event.up
+
     def remember_end(self, channel: str, stamp: str) -> None:
         """Remember when a channel ended, for events that come late."""
         self.ended[channel] = stamp

@@ -132,16 +132,16 @@ class House:
         return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
-        rows = await self._engine.store.ended_calls(limit, before)
+        rows = await self._engine.store.history.ended_calls(limit, before)
         return [_ended(row) for row in rows]
 
     async def ended_call(self, call: str) -> dict[str, Any] | None:
-        row = await self._engine.store.ended_call(call) or self._engine.ended.get(call)
+        row = await self._engine.store.history.ended_call(call) or self._engine.ended.get(call)
         return None if row is None else _ended(row)
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         try:
-            records = await self._engine.store.timeline(call)
+            records = await self._engine.store.history.timeline(call)
         except Forgotten:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:

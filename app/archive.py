@@ -46,11 +46,11 @@ class Archive:
         kept = [(call.id, _why(call)) for call in self._engine.center.calls.values() if {call.ani, call.booking.get("number")} & numbers]
         up = {call for call, _ in kept}
         try:
-            calls = {call: arrived for call, arrived in await store.calls_of(sorted(numbers)) if call not in up}
+            calls = {call: arrived for call, arrived in await store.history.calls_of(sorted(numbers)) if call not in up}
             prompts = [self._speech.drop(*text) for text in sorted(await self._spoken(list(calls)))]
             recordings, sure = await self._shelf.drop_calls(calls)
             clean = await (store.forget(*calls) if calls else store.scrub())
-            again = [call for call, _ in await store.calls_of(sorted(numbers)) if call not in up]
+            again = [call for call, _ in await store.history.calls_of(sorted(numbers)) if call not in up]
         except StoreError as error:
             log.warning("a person could not be forgotten", reason=str(error))
             raise StorageBusy from None
@@ -72,7 +72,7 @@ class Archive:
         heard: set[tuple[str, str]] = set()
         for call in calls:
             try:
-                records = await self._engine.store.timeline(call) or []
+                records = await self._engine.store.history.timeline(call) or []
             except Forgotten:
                 continue
             for play in [unpack(record[1:3]) for _, record in records if record[:2] == ["c", Play.__name__]]:

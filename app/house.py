@@ -21,6 +21,7 @@ from app.core.facts import Noticed, Queued, Transferred, WrapUpEnded
 from app.core.flow.texts import nested
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
+from app.core.view import card_of
 from app.engine import COMMIT_EDGES, Engine
 from app.feed import Feed, Place
 from app.hooks import Hooks
@@ -112,7 +113,7 @@ class House:
     async def _secrets_of(self, call: str) -> tuple[frozenset[str], tuple[Any, ...]]:
         """Names and values; raises `Forgotten`."""
         if call not in self._secrets:
-            records = await self._engine.store.timeline(call) or []
+            records = await self._engine.store.history.timeline(call) or []
             self._secrets[call] = self._sensitive.found_in(_entry(record) for _, record in records)
             if len(self._secrets) > FEED:
                 self._secrets.pop(next(iter(self._secrets)))
@@ -156,16 +157,16 @@ class House:
         return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
-        rows = await self._engine.store.ended_calls(limit, before)
+        rows = await self._engine.store.history.ended_calls(limit, before)
         return [_ended(self._sensitive.ended(row)) for row in rows]
 
     async def ended_call(self, call: str) -> dict[str, Any] | None:
-        row = await self._engine.store.ended_call(call) or self._engine.ended.get(call)
+        row = await self._engine.store.history.ended_call(call) or self._engine.ended.get(call)
         return None if row is None else _ended(self._sensitive.ended(row))
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         try:
-            records = await self._engine.store.timeline(call)
+            records = await self._engine.store.history.timeline(call)
         except Forgotten:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:
@@ -210,7 +211,7 @@ class House:
         }
 
     def _card(self, call: Call) -> dict[str, Any]:
-        card = self._engine.center.card(call)
+        card = card_of(call, self._engine.center.book)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
         tier = self._sensitive.known(call.flow.program, call.vars).get("contact.tier", card["tier"])
         return self._shown(

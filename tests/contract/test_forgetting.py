@@ -39,7 +39,9 @@ class Kept:
 
     def __init__(self, tmp_path: Path, engine: Hall) -> None:
         self.hall, self.asterisk, self.home = engine, Asterisk(SAID), tmp_path
-        self.shelf = Shelf(tmp_path / "recordings", Posted(), self.asterisk.fetch, self.asterisk.forget, self.asterisk.strays, engine.store)
+        self.shelf = Shelf(
+            tmp_path / "recordings", Posted(), self.asterisk.fetch, self.asterisk.forget, self.asterisk.strays, engine.store.vault
+        )
         voice = Counting()
         voice.go.set()
         self.speech = Speech(voice, tmp_path / "sounds")

@@ -63,12 +63,12 @@ async def test_a_caller_is_recorded_and_the_file_is_fetched_and_deleted(fake: Fa
         h.pbx.carry_out(do.StartRecord(call, name, 20, 3, "#"))
         await fake.recorded(name, b"what was said")
         assert await h.next(ev.RecordingEnded) == ev.RecordingEnded(call, name, "", 3)
-        assert await h.pbx.recording(name) == b"what was said"
-        await h.pbx.drop_recording(name)
-        await h.pbx.drop_recording(name)
+        assert await h.pbx.recordings.fetch(name) == b"what was said"
+        await h.pbx.recordings.drop(name)
+        await h.pbx.recordings.drop(name)
         assert not fake.stored
         with pytest.raises(AriNotFound):
-            await h.pbx.recording(name)
+            await h.pbx.recordings.fetch(name)
         assert len(h.of(ev.RecordingEnded)) == 1
 
 
@@ -194,7 +194,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 def shelf(directory: Path, asterisk: Asterisk, store: Store) -> tuple[Shelf, Posted]:
     posted = Posted()
-    return Shelf(directory / "recordings", posted, asterisk.fetch, asterisk.forget, asterisk.strays, store), posted
+    return Shelf(directory / "recordings", posted, asterisk.fetch, asterisk.forget, asterisk.strays, store.vault), posted
 
 
 def on(directory: Path) -> list[str]:
@@ -267,7 +267,7 @@ async def test_what_a_crash_left_in_asterisk_is_brought_to_the_shelf(tmp_path: P
     async with house(fake) as h:
         live = await h.caller()
         fake.stored = {NAME: sound((0.5, 3000)), f"{live}-rc1": b"RIFF", "somebody-elses": b"RIFF"}
-        one = Shelf(tmp_path / "recordings", h._post, h.pbx.recording, h.pbx.drop_recording, h.pbx.stray_recordings, store)
+        one = Shelf(tmp_path / "recordings", h._post, h.pbx.recordings.fetch, h.pbx.recordings.drop, h.pbx.recordings.stray, store.vault)
         assert await one.tidy(90) == 0
         assert list(fake.stored) == [f"{live}-rc1", "somebody-elses"]
         assert on(tmp_path) == [f"{NAME}.sealed"]
@@ -338,8 +338,8 @@ async def main():
         return plain
     async def forget(_):
         die()
-    shelf = Shelf(home / "recordings", print, fetch, forget, None, store)
-    await store.seal(name.partition("-")[0], "the key is there", b"")
+    shelf = Shelf(home / "recordings", print, fetch, forget, None, store.vault)
+    await store.vault.seal(name.partition("-")[0], "the key is there", b"")
     if moment == "writing":
         os.fsync = die
     shelf.carry_out(KeepRecording(name.partition("-")[0], "r", name, move=True))

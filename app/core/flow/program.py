@@ -244,8 +244,8 @@ class Ask(Part):
 class Gather(SelfService):
     """Call several methods of other systems at once, each under a name, and wait until all have answered or the budget is spent.
 
-    Every answer is kept under its name, with `<name>.found`: false for one that failed, did not come, or counted no single record.
-    `done` when all answered, `some` when at least one failed, `failed` when all did.
+    Every answer is kept under its name, with `<name>.answered`: false for one that failed or did not come, and `<name>.found`: false as
+    well where an answer counted no single record. `done` when all answered, `some` when at least one failed, `failed` when all did.
     """
 
     do: Literal["gather"]

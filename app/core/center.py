@@ -349,6 +349,8 @@ class Center:
             raise SessionRefused("unknown-entry", unknown("entry", event.entry, call.flow.program.entries))
         if call.phase == TALKING or call.leaving:
             raise SessionRefused("not-steerable", "the caller talks to an agent" if call.phase == TALKING else "the call is being let go")
+        if call.far and call.far.answered:
+            raise SessionRefused("not-steerable", "the caller is put through")
         self._leave_queue(call, now)
         if call.music:
             call.music = False
@@ -427,7 +429,7 @@ class Center:
         elif waiting:
             self._leave_queue(call, now)
         elif call.far:
-            self.transfers.caller_left(call, now)
+            self.transfers.leave(call, now)
         call.outcome = "booked" if call.booking else _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self._queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))
@@ -638,7 +640,7 @@ class Center:
             self._tell(call, "no_agents", now)
 
     def _leave_queue(self, call: Call, now: float) -> None:
-        """The call waits no longer: out of its queue, its offer withdrawn, a phone that rings for it silenced."""
+        """The call waits no longer: out of its queue, its offer or transfer withdrawn, a phone that rings for it silenced."""
         for name in ("ring", "pop", "max_wait"):
             self.timers.cancel(call.id, name)
         if call.phase == QUEUED:
@@ -654,6 +656,8 @@ class Center:
             self._emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
             call.offer = None
             self._settle = True
+        elif call.far and not call.far.answered:
+            self.transfers.leave(call, now)
         if call.phase in (QUEUED, OFFERED):
             call.phase = FLOW
 

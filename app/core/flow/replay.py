@@ -20,6 +20,7 @@ from app.core.defined import Kept, Unknown
 from app.core.flow.script import Enqueue, Order
 from app.core.record import Record, UnknownRecord, home
 from app.core.recorded import Difference, Refused, Replica, Row, Turn, compare, split
+from app.core.transfer import NOT_RUNG
 
 QueueKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...], str]
 """A queue, the skills asked, and the place in it: all that tells whether two orders ask for the same."""
@@ -98,10 +99,14 @@ class _RecordedAcd:
 
     def state(self, agent: str) -> dict[str, Any]:
         """With a desk unless the phone is rung at once; signed out, so that it is always asked who could still be served."""
-        _, name, values, _ = self._next()
-        refused = values.get("detail", "") if name == "Noticed" and values.get("what") == "not transferred" else ""
-        phone = {"reachable": "cannot be reached" not in refused, "in_use": "is busy" in refused}
-        return {"desk": name != "RingAgent", "presence": "signed_out", "phone": phone, "work": []}
+        _, name, _, _ = self._next()
+        return {"desk": name != "RingAgent", "presence": "signed_out", "work": []}
+
+    def reserve(self, agent: str, interaction: str, now: float) -> str:
+        """Why the agent could not be had, where the record goes on with that."""
+        _, _, values, _ = self._next()
+        detail = values.get("detail", "")
+        return next((why_not for why_not, (_, text) in NOT_RUNG.items() if text.format(agent) == detail), "")
 
     def item(self, interaction: str) -> Waiting:
         return Waiting(interaction, "", {}, 0.0)

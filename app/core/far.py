@@ -11,8 +11,6 @@ GRACE = 5.0
 CANCELLED = 26
 OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
 """What a far leg's end means that was never answered, by its cause; any other is `failed`."""
-DECLINED = (0, 21, 26, 41)
-"""Causes of such an end by which an agent has not left a call unanswered: one who declined, a phone that could not be rung."""
 OUTSIDE = "outside"
 
 

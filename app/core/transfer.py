@@ -18,8 +18,9 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.call import FLOW, TRANSFER, Call
-from app.core.far import DECLINED, GRACE, OUTCOMES, OUTSIDE, Far
+from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
 from app.core.flow.script import Transfer
+from app.core.offers import REASONS, VERBS
 
 if TYPE_CHECKING:
     from app.core.center import Center
@@ -109,7 +110,7 @@ class Transfers:
         if agent not in center.book.agents:
             return "failed", f"there is no agent {agent} any more"
         if call.wrapping and call.offer and call.offer.agent == agent:
-            center.end_wrap_up(call, "expire", now)
+            center.talks.end_wrap_up(call, "expire", now)
         why_not = center.acd.reserve(agent, call.id, now)
         if not why_not:
             return None
@@ -145,7 +146,7 @@ class Transfers:
     def ended(self, call: Call, cause: int, now: float) -> None:
         """The far leg is gone: the flow goes on by the exit that says how it was."""
         assert call.far is not None
-        verb = "reject" if cause in DECLINED else "no_answer"
+        verb = VERBS.get(REASONS.get(cause, "no_answer"), "no_answer")
         self._over(call, "talked" if call.far.answered else OUTCOMES.get(cause, "failed"), verb, now)
 
     def too_long(self, call: Call, now: float) -> None:
@@ -199,5 +200,5 @@ class Transfers:
         center, far = self._center, call.far
         assert far is not None
         for verb in verbs if far.agent else ():
-            center.work(far.agent, call, verb, at)
+            center.agents.work(far.agent, call, verb, at)
         center.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -74,6 +75,7 @@ def configure_logging() -> None:
 @app.command()
 def run(config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None) -> None:
     """Run the application in the foreground, until SIGTERM."""
+    gc.disable()
     from app.main import run as serve
 
     configure_logging()

@@ -10,6 +10,7 @@ for the next process. A second signal skips the waiting. Exit codes: 0 done, 70 
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
@@ -147,6 +148,7 @@ class Application:
         base = await stack.enter_async_context(serve(make_app(house, api)))
         log.info("the API is up", url=base)
         self._signals(house)
+        _keep_what_is_loaded()
         turning = asyncio.create_task(engine.run())
         tidy = partial(shelf.tidy, settings.recordings.keep_days, pbx.recordings.stray)
         parts = [pbx.run(), _renewing(engine), _pruning(store, tidy)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
@@ -261,6 +263,12 @@ class Application:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _keep_what_is_loaded() -> None:
+    """The collector of cycles leaves alone what was there before the first call: going through it once stopped all calls for 0.1 s."""
+    gc.freeze()
+    gc.enable()
 
 
 def _bots_missing(book: Book, bots: Mapping[str, object]) -> None:

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.files import ActionFileError, load_actions
+from app.actions.method import ActionDef
 from app.settings import DEMO, Settings, read_settings
 
 if TYPE_CHECKING:

@@ -73,7 +73,8 @@ def show(
 @flow.command("schema")
 def schema(of: Annotated[Kind, typer.Option(help="which files")] = "flow") -> None:
     """Print the JSON Schema of flow files, of action files, or of centre.yaml, for editors that check as you type."""
-    from app.actions.files import Connector, Method
+    from app.actions.files import Connector
+    from app.actions.method import Method
     from app.publish.schema import centre_schema, file_of_methods, flow_schema
 
     made = file_of_methods(Connector, Method) if of == "actions" else flow_schema() if of == "flow" else centre_schema()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .files import ActionDef
+from .method import ActionDef
 
 MASK: Final = "•••"
 SHORTEST: Final = 3

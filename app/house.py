@@ -20,6 +20,7 @@ from app.core.events import DigitPressed, Event, LegRinging
 from app.core.flow.texts import nested
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
+from app.core.view import card_of
 from app.engine import COMMIT_EDGES, Engine
 from app.feed import Feed, Place
 from app.hooks import Hooks
@@ -185,7 +186,7 @@ class House:
         }
 
     def _card(self, call: Call) -> dict[str, Any]:
-        card = self._engine.center.card(call)
+        card = card_of(call, self._engine.center.book)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
         return self._shown(call, {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)})
 

@@ -37,7 +37,7 @@ from app.channels.mail import Mailer
 from app.channels.shelf import Shelf
 from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
-from app.core.center import Book
+from app.core.book import Book
 from app.core.events import AgentPhoneChanged, Event
 from app.core.flow.program import Bot as BotStep
 from app.decide import Decider

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.acd import AgentDef, QueueDef, Relax
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import BadProgram, Compiled, compile_program
 from app.core.flow.program import Callback, Program, Transfer
 from app.core.flow.steps import STEPS

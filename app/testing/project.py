@@ -11,7 +11,7 @@ from app.actions.files import load_actions
 from app.actions.method import ActionDef
 from app.actions.prepare import Prepared
 from app.actions.samples import sample_credentials
-from app.core.center import Book
+from app.core.book import Book
 from app.publish.centre import load_book
 
 MARK = "centre.yaml"

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.core import commands as do
 from app.core import events as ev
 from app.core.acd import AgentDef, QueueDef
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.engine import Engine, LeaseGone
 from app.flows import Flows, Unspeakable

@@ -86,7 +86,7 @@ class House:
 
     def _shown(self, call: Call, thing: dict[str, Any]) -> dict[str, Any]:
         """The same without what the actions of this call's flow call sensitive."""
-        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program.steps.values(), call.vars)
+        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program, call.vars)
         return shown
 
     def _veiled(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from typing import Any
 import structlog
 import uvloop
 
-from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.files import ActionFileError, load_actions
 from app.actions.guard import Guard
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.sensitive import Sensitive
 from app.actions.webhooks import Poster
@@ -49,7 +50,8 @@ from app.house import House
 from app.pbx.adapter import Line, Pbx
 from app.pbx.agi import AgiServer
 from app.pbx.ami import Ami
-from app.pbx.ari import AriRefused, AriReplaced, weak_password
+from app.pbx.ari import AriRefused, AriReplaced
+from app.pbx.link import weak_password
 from app.proving import Reader
 from app.publish.centre import ProjectError, load_book
 from app.settings import Settings

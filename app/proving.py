@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.files import ActionFileError, load_actions
+from app.actions.method import ActionDef
 from app.core.acd import AgentDef, QueueDef
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program

@@ -18,8 +18,7 @@ from app.actions.webhooks import Secret, Webhook
 from app.channels.bots import BotSettings
 from app.channels.mail import MailSettings
 from app.channels.sms import SmsSettings
-
-DEMO = Path(__file__).parent / "demo"
+from app.installation import DEMO
 
 
 class Part(BaseModel):

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .files import ActionDef
+from app.core.flow.program import Program
+
+from .method import ActionDef
 
 MASK: Final = "•••"
 SHORTEST: Final = 3
@@ -23,6 +25,7 @@ class Sensitive:
 
     def __init__(self, definitions: Mapping[str, ActionDef]) -> None:
         self._names = {name: frozenset(definition.run.sensitive) for name, definition in definitions.items() if definition.run.sensitive}
+        self._variables: dict[str, frozenset[str]] = {}  # by the version of the flow
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -31,14 +34,17 @@ class Sensitive:
         """The names that an action calls sensitive."""
         return self._names.get(action, frozenset())
 
-    def variables(self, steps: Iterable[Any]) -> frozenset[str]:
+    def variables(self, program: Program) -> frozenset[str]:
         """The variables of a call that hold a sensitive attribute, such as `contact.pin`, by the steps of its flow."""
-        asked = [(str(getattr(step, "into", "")), self.of(str(getattr(step, "action", "")))) for step in steps]
-        return frozenset(f"{into}.{name}" for into, names in asked for name in names if into)
+        known = self._variables.get(program.version)
+        if known is None:
+            asked = [(str(getattr(step, "into", "")), self.of(str(getattr(step, "action", "")))) for step in program.steps.values()]
+            known = self._variables[program.version] = frozenset(f"{into}.{name}" for into, names in asked for name in names if into)
+        return known
 
-    def shown(self, thing: Any, steps: Iterable[Any], variables: Mapping[str, Any]) -> Any:
+    def shown(self, thing: Any, program: Program, variables: Mapping[str, Any]) -> Any:
         """Something about a live call, without what is sensitive in it."""
-        hidden = self.variables(steps) if self._names else frozenset()
+        hidden = self.variables(program) if self._names else frozenset()
         if not hidden:
             return thing
         return veiled(thing, {name.partition(".")[2] for name in hidden}, [variables[name] for name in hidden if name in variables])

@@ -14,7 +14,7 @@ from app.actions.sensitive import Sensitive, veiled
 from app.core import commands as do
 from app.core import events as ev
 from app.house import House
-from app.settings import DEMO
+from app.installation import DEMO
 from app.show_call import lines, table
 from tests.contract.test_engine import Hall, until
 from tests.contract.test_engine import hall as hall_of

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOP = {
     *("main", "cli", "up", "house", "feed", "hooks", "flows", "publish_cli", "new_cli", "decide", "settings", "action_cli"),
-    *("show_call", "flow_cli", "proving", "replay_cli", "replay_shown", "replaying", "__init__"),
+    *("show_call", "flow_cli", "proving", "replay_cli", "replay_shown", "replaying", "installation", "cli_common", "call_cli", "__init__"),
 }
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}
 NO_WAY_OUT = {

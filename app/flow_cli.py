@@ -11,6 +11,7 @@ from rich.console import Console
 
 from app.actions.files import ActionFileError
 from app.core.flow.words import unknown
+from app.publish.shared import project_of
 from app.settings import DEMO
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, versions, the schema for editors.")
 out = Console(highlight=False)
 
-Kind = Literal["flow", "centre", "actions"]
+Kind = Literal["flow", "subflow", "centre", "actions"]
 Project = Annotated[Path | None, typer.Option(help="the folder of flows, actions, queues and agents; that of the files unless given")]
 
 
@@ -72,18 +73,21 @@ def show(
 
 @flow.command("schema")
 def schema(of: Annotated[Kind, typer.Option(help="which files")] = "flow") -> None:
-    """Print the JSON Schema of flow files, of action files, or of centre.yaml, for editors that check as you type."""
+    """Print the JSON Schema of flow files, of shared subflows, of action files, or of centre.yaml, for editors that check as you type."""
     from app.actions.files import Connector, Method
-    from app.publish.schema import centre_schema, file_of_methods, flow_schema
+    from app.publish.schema import centre_schema, file_of_methods, flow_schema, subflow_schema
 
-    made = file_of_methods(Connector, Method) if of == "actions" else flow_schema() if of == "flow" else centre_schema()
+    if of == "actions":
+        made = file_of_methods(Connector, Method)
+    else:
+        made = {"flow": flow_schema, "subflow": subflow_schema, "centre": centre_schema}[of]()
     print(json.dumps(made, indent=1))
 
 
 def _context(name: str, project: Path | None) -> Context:
     """The flow of this name or file; ends the program where there is none, or where it is not right."""
     from app.proving import read_flows
-    from app.publish.centre import ProjectError
+    from app.publish.reading import ProjectError
 
     file = Path(name)
     is_file = file.suffix in (".yaml", ".yml") and file.is_file()
@@ -129,8 +133,8 @@ def _project(project: Path | None, paths: list[Path] | None) -> Path:
         return project
     if not paths:
         return DEMO
-    around = paths[0].resolve().parent.parent
-    if not (around / "centre.yaml").is_file():
+    around = project_of(paths[0])
+    if around is None:
         raise typer.BadParameter(f"{paths[0]} is in no project's folder of flows; say --project")
     return around
 

@@ -273,7 +273,11 @@ class Hours(Step):
 
 
 class Subflow(Step):
-    """The way into steps that were put in here at publish, under this step's name and a dot. They come back by the exits of the file."""
+    """Run the subflow of this name: one under `subflows` of the file, or else `subflows/<name>.yaml` of the project.
+
+    Its steps are put in here at publish, under this step's name and a dot, and come back by the subflow's exits: each is to be named in
+    `exits`, with the step that follows.
+    """
 
     do: Literal["subflow"]
     run: str

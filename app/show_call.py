@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.core.flow.spoken import text_in
 from app.up import Installation, fetch
 
 Entry = Mapping[str, Any]
@@ -378,7 +379,7 @@ def _person(values: Entry) -> str:
 
 def _spoken(item: str) -> str:
     kind, _, words = item.partition(":")
-    return f"“{words}”" if kind == "text" else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
+    return f"“{words}”" if text_in(item, "") else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
 
 
 def table(told: Sequence[Line]) -> Table:

@@ -32,6 +32,7 @@ from typing import Any, TypeAlias, TypeVar
 import structlog
 
 from app.core import commands, events
+from app.core.flow.spoken import text_in
 from app.core.view import LiveCall
 from app.pbx import reconcile as rec
 from app.pbx import wire
@@ -296,7 +297,7 @@ class Pbx:
             self._answer_for_nothing(command)
             return
         self.book.add_playback(caller, command.playback)
-        if any(item.startswith("text:") for item in command.media):
+        if any(text_in(item, command.language) for item in command.media):
             task = asyncio.create_task(self._render_and_play(caller, command))
             self._chains[caller.call] = _Chain(command, task)
         else:
@@ -327,7 +328,8 @@ class Pbx:
         self._go_on(caller, chain.queue)
 
     async def _rendered(self, item: str, language: str) -> str:
-        return await self._render(item[5:], language) if item.startswith("text:") else item
+        said = text_in(item, language)
+        return item if said is None else await self._render(*said)
 
     def _go_on(self, caller: Caller, queue: deque[commands.Command]) -> None:
         """Carry out what has waited, up to the next prompt that must be rendered."""

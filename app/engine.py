@@ -38,7 +38,8 @@ from app import failpoints
 from app.core import commands
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
-from app.core.center import AWAY, Book, Center
+from app.core.book import AWAY, Book
+from app.core.center import Center
 from app.core.defined import Staff, read_program, to_keep
 from app.core.record import TYPES, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore

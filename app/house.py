@@ -20,6 +20,7 @@ from app.core.events import DigitPressed, Event, LegRinging
 from app.core.flow.texts import nested
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
+from app.core.view import card_of
 from app.engine import COMMIT_EDGES, Engine
 from app.feed import Feed, Place
 from app.hooks import Hooks
@@ -131,16 +132,16 @@ class House:
         return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
-        rows = await self._engine.store.ended_calls(limit, before)
+        rows = await self._engine.store.history.ended_calls(limit, before)
         return [_ended(row) for row in rows]
 
     async def ended_call(self, call: str) -> dict[str, Any] | None:
-        row = await self._engine.store.ended_call(call) or self._engine.ended.get(call)
+        row = await self._engine.store.history.ended_call(call) or self._engine.ended.get(call)
         return None if row is None else _ended(row)
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         try:
-            records = await self._engine.store.timeline(call)
+            records = await self._engine.store.history.timeline(call)
         except Forgotten:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:
@@ -185,7 +186,7 @@ class House:
         }
 
     def _card(self, call: Call) -> dict[str, Any]:
-        card = self._engine.center.card(call)
+        card = card_of(call, self._engine.center.book)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
         return self._shown(call, {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)})
 

@@ -36,7 +36,7 @@ from app.channels.mail import Mailer
 from app.channels.shelf import Shelf
 from app.channels.sms import Sms
 from app.channels.speech import Espeak, Speech, SpeechFailed
-from app.core.center import Book
+from app.core.book import Book
 from app.core.events import AgentPhoneChanged, Event
 from app.core.flow.program import Bot as BotStep
 from app.decide import Decider
@@ -128,11 +128,11 @@ class Application:
         speech = Speech(Espeak(), settings.sounds or settings.state / "sounds")
         stack.push_async_callback(speech.close)
         pbx = Pbx(line, engine.post, engine.center.live_calls, _rendered(speech), lambda: secrets.token_hex(16))
-        shelf = Shelf(settings.state / "recordings", engine.post, pbx.recording, pbx.drop_recording)
+        shelf = Shelf(settings.state / "recordings", engine.post, pbx.recordings.fetch, pbx.recordings.drop)
         mailer, sms = Mailer(settings.mail, engine.post, shelf.read), Sms(settings.sms, engine.post)
         guard = Guard(settings.origins)
         stack.push_async_callback(guard.resolver.close)
-        bots = Bots(settings.bots, engine.post, engine.submit, pbx, guard.admit, guard.resolver)
+        bots = Bots(settings.bots, engine.post, engine.submit, pbx.media, guard.admit, guard.resolver)
         for part in (shelf, mailer, sms, bots):
             stack.push_async_callback(part.close)
         ami = self._ami(engine)
@@ -149,7 +149,7 @@ class Application:
         log.info("the API is up", url=base)
         self._signals(house)
         turning = asyncio.create_task(engine.run())
-        tidy = partial(shelf.tidy, settings.recordings.keep_days, pbx.stray_recordings)
+        tidy = partial(shelf.tidy, settings.recordings.keep_days, pbx.recordings.stray)
         parts = [pbx.run(), _renewing(engine), _pruning(store, tidy)] + ([ami.run(), _returning(ami, pbx, engine)] if ami else [])
         parts += [hooks.run()] if settings.webhooks else []
         return await self._together(self._closing(engine, turning, house), [turning, *map(asyncio.create_task, parts)])

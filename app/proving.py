@@ -9,7 +9,7 @@ from typing import Any
 
 from app.actions.files import ActionDef, ActionFileError, load_actions
 from app.core.acd import AgentDef, QueueDef
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.publish.centre import read_files

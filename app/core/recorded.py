@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from app.core import events as ev
 from app.core.acd import IllegalMove, UnknownAgent
-from app.core.center import AWAY, Book, Center
+from app.core.book import AWAY, Book
+from app.core.center import Center
 from app.core.commands import FOR_GOOD, Release
 from app.core.defined import Kept, Unknown
 from app.core.record import Record, rows_of, unpack

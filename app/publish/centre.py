@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.acd import AgentDef, QueueDef, Relax
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Callback, Transfer
 from app.core.flow.words import unknown

@@ -58,12 +58,12 @@ async def test_a_caller_is_recorded_and_the_file_is_fetched_and_deleted(fake: Fa
         h.pbx.carry_out(do.StartRecord(call, name, 20, 3, "#"))
         await fake.recorded(name, b"what was said")
         assert await h.next(ev.RecordingEnded) == ev.RecordingEnded(call, name, "", 3)
-        assert await h.pbx.recording(name) == b"what was said"
-        await h.pbx.drop_recording(name)
-        await h.pbx.drop_recording(name)
+        assert await h.pbx.recordings.fetch(name) == b"what was said"
+        await h.pbx.recordings.drop(name)
+        await h.pbx.recordings.drop(name)
         assert not fake.stored
         with pytest.raises(AriNotFound):
-            await h.pbx.recording(name)
+            await h.pbx.recordings.fetch(name)
         assert len(h.of(ev.RecordingEnded)) == 1
 
 
@@ -231,12 +231,12 @@ async def test_what_a_crash_left_in_asterisk_is_brought_to_the_shelf(tmp_path: P
     async with house(fake) as h:
         live = await h.caller()
         fake.stored = {NAME: sound((0.5, 3000)), f"{live}-rc1": b"RIFF", "somebody-elses": b"RIFF"}
-        one = Shelf(tmp_path / "recordings", h._post, h.pbx.recording, h.pbx.drop_recording)
-        assert await one.tidy(90, h.pbx.stray_recordings) == 0
+        one = Shelf(tmp_path / "recordings", h._post, h.pbx.recordings.fetch, h.pbx.recordings.drop)
+        assert await one.tidy(90, h.pbx.recordings.stray) == 0
         assert list(fake.stored) == [f"{live}-rc1", "somebody-elses"]
         assert [path.name for path in (tmp_path / "recordings").iterdir()] == [f"{NAME}.wav"]
         fake.rules.append(Rule("GET", "recordings/stored", 500))
-        assert await one.tidy(90, h.pbx.stray_recordings) == 0, "and what cannot be asked for changes nothing"
+        assert await one.tidy(90, h.pbx.recordings.stray) == 0, "and what cannot be asked for changes nothing"
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"<html>", sound()])

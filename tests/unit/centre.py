@@ -11,7 +11,8 @@ from app.actions.files import load_actions
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.center import Book, Center
+from app.core.book import Book
+from app.core.center import Center
 from app.core.defined import Kept, Staff, to_keep
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call

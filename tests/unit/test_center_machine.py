@@ -21,10 +21,12 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, IllegalMove, QueueDef, Relax
+from app.core.book import Book
 from app.core.call import FLOW, OFFERED, QUEUED, TALKING
-from app.core.center import Book, Center, waiting_of
+from app.core.center import Center
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
+from app.core.offers import waiting_of
 from app.core.saving import dump_call, restore
 from app.pbx.reconcile import Found, Snapshot, reconcile
 from tests.unit.centre import SIMS, Sim

@@ -9,7 +9,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.call import REASK
+from app.core.driving import REASK
 from app.core.flow.compiled import BadProgram
 from app.core.flow.script import QUIET
 from tests.unit.centre import Sim

@@ -14,7 +14,7 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, QueueDef
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.publish.calendars import expand_all
 from app.publish.centre import load_book

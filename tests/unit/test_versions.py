@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.center import Book, Center
+from app.core.book import Book
+from app.core.center import Center
 from app.core.flow.compiled import Compiled
 from app.core.record import pack, unpack
 from app.core.versions import WINDOW, Guard, NotPublished, Version, Versions, Wish

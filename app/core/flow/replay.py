@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from app.core import events as ev
 from app.core.acd import Acd, Waiting
+from app.core.book import Book
 from app.core.call import Call
-from app.core.center import Book, Center
+from app.core.center import Center
 from app.core.defined import Kept, Unknown
 from app.core.flow.script import Enqueue, Order
 from app.core.record import Record, UnknownRecord, home

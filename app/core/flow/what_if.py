@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from app.core import automations, facts
 from app.core import commands as do
 from app.core import events as ev
-from app.core import facts
+from app.core.book import Book
 from app.core.call import FLOW, QUEUED, Call
-from app.core.center import Book, Center
+from app.core.center import Center
 from app.core.defined import Kept, Unknown
 from app.core.flow import program as nodes
 from app.core.flow.compiled import Compiled
@@ -26,6 +27,7 @@ from app.core.flow.replay import QueueKey, Replayed, queue_key
 from app.core.flow.script import PERSON, Enqueue, Order
 from app.core.flow.supply import SILENCE, STEERED, Answer, Happened, Key, Supply, Waited, Way, asked, input_of, supply_of
 from app.core.flow.uses import uses
+from app.core.offers import Offers
 from app.core.recorded import PLENTY, Row
 from app.core.saving import FED
 from app.core.session import SPACE, SessionRefused
@@ -99,11 +101,20 @@ class _Undetermined(Exception):
     """Nothing recorded fits."""
 
 
+class _NoOffers(Offers):
+    """Nobody is in a queue."""
+
+    def leave_queue(self, call: Call, now: float) -> None:
+        if call.phase == QUEUED:
+            call.phase = FLOW
+
+
 class _Centre(Center):
     """A centre that queues nobody: what became of waiting is on record."""
 
     def __init__(self, book: Book) -> None:
         super().__init__(book)
+        self.offers = _NoOffers(self)
         self.queued: list[tuple[QueueKey, Enqueue]] = []
         self.strange = ""
 
@@ -114,10 +125,6 @@ class _Centre(Center):
         call.phase, call.music = QUEUED, True
         self.queued.append((queue_key(call, order), order))
 
-    def _leave_queue(self, call: Call, now: float) -> None:
-        if call.phase == QUEUED:
-            call.phase = FLOW
-
     def connect(self, call: Call, agent: str, now: float) -> list[Any]:
         """The caller talks to an agent, who is nobody here."""
         call.connected, call.phase, call.music, call.served_by = now, FLOW, False, agent
@@ -125,19 +132,19 @@ class _Centre(Center):
 
     def beside(self, call: Call, on: str, now: float) -> list[Any]:
         """What the flow does beside its steps when this happens."""
-        self._automate(call, on, now)
+        automations.start(self, call, on)
         return self._settled(now)
 
     def tell(self, call: Call, outcome: str, now: float) -> list[Any]:
         """The wait has ended; what the flow makes of it."""
         call.phase = FLOW
-        self._tell(call, outcome, now)
+        self.tell_flow(call, outcome, now)
         return self._settled(now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Silent:
-    """Nothing had come of a request by the time the call was over then; `into` as of `Call.automation`."""
+    """Nothing had come of a request by the time the call was over then; `into` as of `automations.into_of`."""
 
     request: str
     into: str | None
@@ -435,7 +442,7 @@ class _Run:
         return recorded[min(n, len(recorded) - 1)]
 
     def _answer(self, request: str, answer: Answer | None, why_not: str) -> None:
-        into = self._centre.calls[self._id].automation(request)
+        into = automations.into_of(self._centre.calls[self._id], request)
         if answer is not None and answer.event is not None:
             self._later(answer.after, replace(answer.event, request=request))  # type: ignore[call-arg]
         elif answer is not None:

@@ -100,16 +100,15 @@ def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the fold
 @app.command("check")
 def check_project(project: Annotated[Path, typer.Argument(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Check a project's files and prove its flows without starting anything: every mistake, with its file and line."""
-    from app.main import read_project
     from app.proving import prove_files
 
     proven = prove_files(project)
     show_proven(proven)
-    if not proven.right:
+    book = proven.book
+    if not proven.right or book is None:
         raise typer.Exit(1)
-    book, definitions = read_project(project)
     numbers = ", ".join(sorted(book.flows))
-    print(f"nothing wrong: flows for {numbers}; {len(definitions)} actions, {len(book.queues)} queues, {len(book.agents)} agents")
+    print(f"nothing wrong: flows for {numbers}; {proven.actions} actions, {len(book.queues)} queues, {len(book.agents)} agents")
 
 
 @app.command()

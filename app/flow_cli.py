@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, versions, the schema for editors.")
 
-Kind = Literal["flow", "centre", "actions"]
+Kind = Literal["flow", "subflow", "centre", "actions"]
 Project = Annotated[Path | None, typer.Option(help="the folder of flows, actions, queues and agents; that of the files unless given")]
 
 
@@ -68,12 +68,15 @@ def show(
 
 @flow.command("schema")
 def schema(of: Annotated[Kind, typer.Option(help="which files")] = "flow") -> None:
-    """Print the JSON Schema of flow files, of action files, or of centre.yaml, for editors that check as you type."""
+    """Print the JSON Schema of flow files, of shared subflows, of action files, or of centre.yaml, for editors that check as you type."""
     from app.actions.files import Connector
     from app.actions.method import Method
-    from app.publish.schema import centre_schema, file_of_methods, flow_schema
+    from app.publish.schema import centre_schema, file_of_methods, flow_schema, subflow_schema
 
-    made = file_of_methods(Connector, Method) if of == "actions" else flow_schema() if of == "flow" else centre_schema()
+    if of == "actions":
+        made = file_of_methods(Connector, Method)
+    else:
+        made = {"flow": flow_schema, "subflow": subflow_schema, "centre": centre_schema}[of]()
     tell_json(made)
 
 
@@ -82,7 +85,7 @@ def _context(name: str, project: Path | None) -> Context:
     from app.actions.files import ActionFileError
     from app.core.flow.words import unknown
     from app.proving import read_flows
-    from app.publish.centre import ProjectError
+    from app.publish.reading import ProjectError
 
     file = Path(name)
     is_file = file.suffix in (".yaml", ".yml") and file.is_file()
@@ -126,8 +129,10 @@ def _project(project: Path | None, paths: list[Path] | None) -> Path:
         return project
     if not paths:
         return DEMO
-    around = paths[0].resolve().parent.parent
-    if not (around / "centre.yaml").is_file():
+    from app.publish.shared import project_of
+
+    around = project_of(paths[0])
+    if around is None:
         raise typer.BadParameter(f"{paths[0]} is in no project's folder of flows; say --project")
     return around
 

@@ -53,7 +53,8 @@ from app.pbx.ami import Ami
 from app.pbx.ari import AriRefused, AriReplaced
 from app.pbx.link import weak_password
 from app.proving import Reader
-from app.publish.centre import ProjectError, load_book
+from app.publish.centre import load_book
+from app.publish.reading import ProjectError
 from app.settings import Settings
 from app.store import Holder, LeaseHeld, Store, StoreError, StoreRefused
 

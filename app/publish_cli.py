@@ -58,6 +58,8 @@ def publish(
     With --share or --number only those callers get it until it is activated, and it is taken back by itself when it does worse than the
     active version. Content that was a version before keeps its number. Exit status 1 when nothing was published.
 
+    What the flow shares with others, automations.yaml and subflows, is read in the application's own project, and is part of the version.
+
     The files of the project are published in the same way when the application starts, where they have changed since it last did. So what
     was published or rolled back meanwhile stays, unless its file says something new.
     """
@@ -155,11 +157,13 @@ def _show_changes(changes: list[Change]) -> None:
 def _program(name: str, state: Path, url: str) -> Program:
     """The program in a file, or of a version that the application has."""
     from app.core.flow.program import Program
-    from app.publish.centre import ProjectError, load_program
+    from app.publish.flowfile import load_program
+    from app.publish.reading import ProjectError
+    from app.publish.shared import Shared, project_of
 
     if Path(name).is_file():
         try:
-            return load_program(Path(name), {})
+            return load_program(Path(name), {}, shared=Shared(project_of(Path(name))))
         except ProjectError as error:
             fail(str(error))
     flow, _, number = name.partition("@")

@@ -14,6 +14,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.core.flow.spoken import text_in
+
 Entry = Mapping[str, Any]
 KEYS_APART = 6.0
 """Seconds between two keys that are told in one line when nothing happened in between."""
@@ -370,7 +372,7 @@ def _person(values: Entry) -> str:
 
 def _spoken(item: str) -> str:
     kind, _, words = item.partition(":")
-    return f"“{words}”" if kind == "text" else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
+    return f"“{words}”" if text_in(item, "") else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
 
 
 def table(told: Sequence[Line]) -> Table:

@@ -116,6 +116,14 @@ async def fake() -> AsyncIterator[FakeAri]:
         yield server
 
 
+async def test_words_in_a_language_of_their_own_are_spoken_in_that(fake: FakeAri) -> None:
+    async with house(fake) as h:
+        call = await h.caller(CHANNEL, "1000")
+        h.pbx.carry_out(do.Play(call, f"{call}-pb1", ("text:hello", "de:Guten Tag", "sound:beep"), "es"))
+        await until(lambda: f"{call}-pb1" in fake.playbacks)
+        assert fake.asked("POST", "channels/.*/play/.*")[0].query["media"] == "sound:/spoken/es/5,sound:/spoken/de/9,sound:beep"
+
+
 # ---- calls ---------------------------------------------------------------------------------------------------------------
 
 

@@ -79,6 +79,7 @@ def run(config: Annotated[Path | None, typer.Option(help="a TOML file of setting
 @app.command()
 def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Start everything on this machine, on loopback: Asterisk, CRM, mail catcher, application, watchdog."""
+    from app.main import read_project
     from app.proving import prove_files
     from app.up import Installation, UpError, demo_lines
 
@@ -93,7 +94,7 @@ def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the fold
         out.print(f"[red]could not start:[/red] {error}", markup=True)
         raise typer.Exit(1) from None
     say("everything is up")
-    for line in demo_lines(installation):
+    for line in demo_lines(installation, sorted(read_project(project)[0].flows)):
         out.print(line, markup=False, soft_wrap=True)
 
 

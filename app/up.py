@@ -15,7 +15,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,20 +59,36 @@ class Installation(Installed):
             "admin_token": secrets.token_urlsafe(32),
             "crm_token": secrets.token_urlsafe(32),
             "session_key": Fernet.generate_key().decode(),
-            "pins": {agent: f"{secrets.randbelow(10**6):06}" for agent in load_centre(self.project).agents},
+            "pins": {},
         }
         _private(path, json.dumps(made, indent=1))
         return made
 
+    @property
+    def people(self) -> Iterable[str]:
+        """The agents who sign in by hand."""
+        return load_centre(self.project).agents
+
+    def let_people_in(self) -> None:
+        """A PIN for each agent who has none yet, and the API's credentials with all of them. What is there stays."""
+        kept, path = self.keep(), self.state / "credentials.toml"
+        pins = {agent: f"{secrets.randbelow(10**6):06}" for agent in self.people} | kept["pins"]
+        if pins != kept["pins"]:
+            _private(self.state / "secrets.json", json.dumps({**kept, "pins": pins}, indent=1))
+        admin = f'[tokens.admin]\nrole = "admin"\nsha256 = "{hash_token(kept["admin_token"])}"\n\n'
+        text = path.read_text() if path.exists() else admin
+        known = tomllib.loads(text).get("agents", {})
+        new = "".join(f'"{agent}" = "{hash_pin(pin)}"\n' for agent, pin in pins.items() if agent not in known)
+        if new or not path.exists():
+            before, _, after = text.partition("[agents]\n")
+            _private(path, f"{before}[agents]\n{new}{after}")
+
     def write_settings(self, pbx: LocalPbx) -> None:
-        """The settings file, the API's credentials and the CRM's token, for this installation's own ports and secrets."""
+        """The settings file, the API's credentials and the CRM's token, for this installation's project, ports and secrets."""
         kept, ports = self.keep(), self.ports
         _private(self.state / "ports.json", json.dumps(asdict(ports)))
         _private(self.state / "crm.token", kept["crm_token"])
-        if not (self.state / "credentials.toml").exists():
-            agents = "\n".join(f'"{agent}" = "{hash_pin(pin)}"' for agent, pin in kept["pins"].items())
-            token = f'[tokens.admin]\nrole = "admin"\nsha256 = "{hash_token(kept["admin_token"])}"\n'
-            _private(self.state / "credentials.toml", f"{token}\n[agents]\n{agents}\n")
+        self.let_people_in()
         lines = [
             f"project = {json.dumps(str(self.project))}",
             f"state = {json.dumps(str(self.state))}",
@@ -122,6 +139,8 @@ class Installation(Installed):
     def up(self, say: Say) -> None:
         """Start everything that does not run, and wait until it is ready. Raises `UpError`."""
         self.state.mkdir(parents=True, exist_ok=True)
+        self._runs_no_other_project()
+        changed = self.changed_meanwhile()
         install_packages(say)
         pbx = self.pbx(say)
         if pbx.pid is None:
@@ -135,6 +154,24 @@ class Installation(Installed):
         self.write_settings(pbx)
         for part in self.parts():
             self.start(part, say)
+        if changed:
+            say(f"{', '.join(changed)}: changed since the application was started; `callwright down` and `up` again to have it")
+
+    def _runs_no_other_project(self) -> None:
+        """Two projects cannot run out of one state directory."""
+        if self.pid("application") is None and self.pid_of_asterisk() is None:
+            return
+        other = tomllib.loads(self.config.read_text())["project"] if self.config.exists() else str(self.project)
+        if other != str(self.project):
+            raise UpError(f"{other} runs already out of {self.state}: `callwright down` first, or say another --state")
+
+    def changed_meanwhile(self) -> list[str]:
+        """Files of the project that are newer than the application that runs."""
+        if self.pid("application") is None:
+            return []
+        started = (self.state / "application.pid").stat().st_mtime
+        files = [self.project / "centre.yaml", *sorted(self.project.glob("flows/*.yaml")), *sorted(self.project.glob("actions/*.yaml"))]
+        return [str(path.relative_to(self.project)) for path in files if path.stat().st_mtime > started]
 
     def start(self, part: Part, say: Say) -> None:
         """Start one part and wait until it is ready."""
@@ -234,8 +271,15 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("CALLWRIGHT_STATE", "PYTHONDONTWRITEBYTECODE")}
 
 
-def demo_lines(installation: Installation) -> Sequence[str]:
-    """What a newcomer needs to know once everything is up."""
+_DEMO_CALLERS = (
+    "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
+    "             who is unknown is asked for a reference: 2722541 is Anna, 4424777 is Gina",
+)
+_CALLERS = ("             +4930555000101 to +4930555000106 are in the reference CRM   anything else: unknown",)
+
+
+def demo_lines(installation: Installation, numbers: Sequence[str]) -> Sequence[str]:
+    """What a newcomer needs to know once everything is up: `numbers` are those that can be called."""
     p, kept = installation.ports, installation.keep()
     centre = load_centre(installation.project)
     phones = installation.pbx(lambda _: None).secrets.agents
@@ -244,16 +288,16 @@ def demo_lines(installation: Installation) -> Sequence[str]:
         f"flows      http://127.0.0.1:{p.api}/flows/     the live calls on the picture of each flow; asks for the API's token",
         f"API        http://127.0.0.1:{p.api}/docs       token in {installation.state / 'secrets.json'} (admin_token)",
         f"CRM        http://127.0.0.1:{p.crm}/",
-        f"mail       http://127.0.0.1:{p.mail}/          what the demo has sent",
-        f"SIP        udp 127.0.0.1:{p.sip}               call 1000 as one of these numbers:",
-        "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
-        "             who is unknown is asked for a reference: 2722541 is Anna, 4424777 is Gina",
+        f"mail       http://127.0.0.1:{p.mail}/          what was sent",
+        f"SIP        udp 127.0.0.1:{p.sip}               call {' or '.join(numbers)} as one of these numbers:",
+        *(_DEMO_CALLERS if installation.project == DEMO else _CALLERS),
         "agents     extension  PIN     SIP password                                 name, queues",
     ]
     for agent, about in centre.agents.items():
-        lines.append(f"             {agent}      {kept['pins'][agent]}  {phones.get(agent, ''):<44} {about.name}, {' '.join(about.queues)}")
+        secret = phones.get(about.phone or agent, "")
+        lines.append(f"             {about.phone or agent:<9}{kept['pins'][agent]}  {secret:<44} {about.name}, {' '.join(about.queues)}")
     lines += [
         f"softphone  register one of the extensions at 127.0.0.1:{p.sip} over UDP with its SIP password; then sign in at the desk",
-        "try        make call",
+        *(["try        make call"] if installation.project == DEMO else []),
     ]
     return lines

@@ -219,7 +219,7 @@ def _wait_for(context: Context, name: str, node: Any) -> Meaning:
 
 
 def _gather(context: Context, name: str, node: Any) -> Meaning:
-    """All names asked for are forgotten first, and `found` is told of each; a record that counts may still not have been found."""
+    """All names asked for are forgotten first; `answered` and `found` are told of each. One that answered may not have been found."""
     reads: list[Read] = []
     answered: set[str] = set()
     secret: set[str] = set()
@@ -229,7 +229,7 @@ def _gather(context: Context, name: str, node: Any) -> Meaning:
         outputs = context.outputs(ask.action, into)
         answered |= {f"{into}.count"} if f"{into}.count" in outputs else outputs
         secret |= context.secret(ask.action, into)
-    told = frozenset(f"{into}.found" for into in node.ask)
+    told = frozenset(f"{into}.{key}" for into in node.ask for key in ("found", "answered"))
     every = {"clears": tuple(f"{into}." for into in node.ask), "sets": told, "taints": frozenset(secret)}
     return Meaning(
         reads=(*reads, *context.spoken(name, node, "mask")),

@@ -659,6 +659,7 @@ def test_gather_leaves_by_how_many_answered(one: str, other: str, step: str) -> 
     assert sim.at_step(call) == step
     known = sim.center.calls[call].vars
     assert (known["contact.found"], known["other.found"]) == (one == "answer", other == "answer")
+    assert (known["contact.answered"], known["other.answered"]) == (one in ("answer", "none"), other == "answer")
     assert ("contact.name" in known) == (one == "answer")
 
 

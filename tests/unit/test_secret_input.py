@@ -62,7 +62,7 @@ def test_it_goes_to_the_action_and_is_written_down_nowhere() -> None:
     sim.hangs_up(call)
     nowhere(sim)
     assert again(sim, call).identical
-    assert under(sim, call, sim.book.flows["1"]).undetermined == "what was typed at 'input pin' is never written down"
+    assert under(sim, call, sim.book.flows["1"]).verdict == "same way"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from app.core.flow.what_if import WhatIf
 from tests.unit.centre import Sim
 from tests.unit.test_language import ANNA, CONFIRM, GATHER, WAIT, with_person
 from tests.unit.test_replay import under
-from tests.unit.test_steps import COLLECT, LOOKUP, MENU, QUEUE, QUEUES, flow, ring_in
+from tests.unit.test_steps import COLLECT, LOOKUP, MENU, QUEUE, flow, ring_in
 
 Change = Callable[[dict[str, Any]], Any]
 FIND: dict[str, Any] = {"action": "find", "with": {"phone": "{{ call.ani }}"}}
@@ -28,7 +28,7 @@ def version(sim: Sim, change: Change = lambda flow: None) -> Compiled:
     """The test's flow with a change."""
     plain = plain_program(sim.book.flows["1"].program)
     change(plain)
-    return compile_program(Program.model_validate(plain), QUEUES)
+    return compile_program(Program.model_validate(plain), sim.book.queues)
 
 
 def judged(sim: Sim, call: str, change: Change = lambda flow: None) -> WhatIf:

@@ -79,7 +79,7 @@ def variable_types(program: Program) -> dict[str, str]:
     for node in program.steps.values():
         if isinstance(node, nodes.Gather):
             for into, question in node.ask.items():
-                types |= _answers(program, into, question.action)
+                types |= {f"{into}.answered": "bool", **_answers(program, into, question.action)}
         if isinstance(node, nodes.Lookup):
             types |= {f"{node.into}.found": "bool", f"{node.into}.count": "int"}
         if isinstance(node, nodes.Lookup | nodes.Act):

@@ -257,8 +257,8 @@ class Ask(Part):
 class Gather(SelfService):
     """Call several methods of other systems at once, each under a name, and wait until all have answered or the budget is spent.
 
-    Every answer is kept under its name, with `<name>.found`: false for one that failed, did not come, or counted no single record.
-    `done` when all answered, `some` when at least one failed, `failed` when all did.
+    Every answer is kept under its name, with `<name>.answered`: false for one that failed or did not come, and `<name>.found`: false as
+    well where an answer counted no single record. `done` when all answered, `some` when at least one failed, `failed` when all did.
     """
 
     do: Literal["gather"]
@@ -408,7 +408,9 @@ class Transfer(Step):
     """Put the caller through to a number outside, or to one agent, with music until it is answered.
 
     `to` is filled in and must be a number that the project's `transfers` allow; `through` is one of its trunks, the first unless said.
-    `ring` is how long the other phone may ring. `talked` is left when the other side hung up first.
+    `ring` is how long the other phone may ring. `talked` is left when the other side hung up first. An `agent` who is not ready, or has
+    something in hand, is `busy`; one who is signed out, or whose phone cannot be reached, gives `no_answer`. The agent is offered nothing
+    else meanwhile, and is not ready after a call that was not answered.
     """
 
     do: Literal["transfer"]

@@ -19,6 +19,7 @@ from app.action_cli import action
 from app.call_cli import show_call
 from app.cli_common import AsJson, State, fail, out, table, tell_json
 from app.flow_cli import flow, show_proven
+from app.forget_cli import forget
 from app.installation import DEMO, HERE, Installed, fetch
 from app.new_cli import new
 from app.publish_cli import register as register_publishing
@@ -40,6 +41,7 @@ show.command("call")(show_call)
 register_publishing(flow)
 app.command("replay")(replay)
 app.command("new")(new)
+app.command("forget")(forget)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 app.add_typer(action, name="action")

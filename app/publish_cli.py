@@ -77,7 +77,7 @@ def publish(
         fail(f"{file}: flow: the name of the flow is missing")
     wish = _wish(share, number, guard_calls, guard_margin, note)
     body = {"yaml": text, "name": str(file)[-200:], **wish}
-    _tell(_api(state, url, f"/v1/flows/{quote(name, safe='')}/versions", body), as_json)
+    _tell(ask_api(state, url, f"/v1/flows/{quote(name, safe='')}/versions", body), as_json)
 
 
 def activate(
@@ -94,12 +94,12 @@ def activate(
 ) -> None:
     """Give a version to every new call: a canary that did well, or an older version to roll back."""
     wish = _wish(share, number, guard_calls, guard_margin, note)
-    _tell(_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{version}/activate", wish), as_json)
+    _tell(ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{version}/activate", wish), as_json)
 
 
 def flows(state: State = HERE, url: Url = "", as_json: AsJson = False) -> None:
     """Every flow, with the version that callers get."""
-    rows = _api(state, url, "/v1/flows")["flows"]
+    rows = ask_api(state, url, "/v1/flows")["flows"]
     if as_json:
         tell_json(rows)
         return
@@ -113,7 +113,7 @@ def versions(
     flow: Annotated[str, typer.Argument(help="the flow's name")], state: State = HERE, url: Url = "", as_json: AsJson = False
 ) -> None:
     """The versions of a flow, the newest first, with how their last calls went."""
-    rows = _api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions")["versions"]
+    rows = ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions")["versions"]
     if as_json:
         tell_json(rows)
         return
@@ -170,11 +170,11 @@ def _program(name: str, state: Path, url: str) -> Program:
     if name.endswith((".yaml", ".yml")) or (number and not number.isdecimal()):
         fail(f"{name}: there is no such file, and a version is given as FLOW@NUMBER")
     if not number:
-        rows = {row["name"]: row for row in _api(state, url, "/v1/flows")["flows"]}
+        rows = {row["name"]: row for row in ask_api(state, url, "/v1/flows")["flows"]}
         if flow not in rows or rows[flow]["active"] is None:
             fail(f"{name}: there is no such file, and no flow of that name is active (there are: {', '.join(rows) or 'none'})")
         number = str(rows[flow]["active"])
-    return Program.model_validate(_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{number}")["program"])
+    return Program.model_validate(ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{number}")["program"])
 
 
 def _wish(share: float | None, numbers: list[str] | None, calls: int | None, margin: float | None, note: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _for_whom(version: Mapping[str, Any]) -> str:
     return " and ".join([*some, *([f"{count} {'number' if count == 1 else 'numbers'}"] if count else [])]) or "nobody"
 
 
-def _api(state: Path, url: str, path: str, body: Any = None) -> Any:
+def ask_api(state: Path, url: str, path: str, body: Any = None, method: str = "") -> Any:
     """Ask the application; ends the program where it refuses or does not answer."""
     installation = Installed(state)
     if url:
@@ -215,7 +215,7 @@ def _api(state: Path, url: str, path: str, body: Any = None) -> Any:
     else:
         fail(f"nothing was started from {state} yet: run `callwright up`, or say --url where the application is")
     try:
-        return fetch(base + path, token, body, timeout=PATIENCE)
+        return fetch(base + path, token, body, method, timeout=PATIENCE)
     except urllib.error.HTTPError as error:
         fail(_refusal(error))
     except OSError as error:

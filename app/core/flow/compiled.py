@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
 from app.core.flow.program import Program
+from app.core.flow.secret import keys_ahead
 from app.core.flow.spoken import KINDS, alphabet, text_in
 from app.core.flow.texts import BadText, names
 from app.core.flow.words import unknown
@@ -44,9 +45,11 @@ class Compiled:
     conditions: Conditions
     name: str = field(init=False)
     version: str = field(init=False)
+    keys_ahead: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.name, self.version = self.program.flow, self.program.version
+        self.keys_ahead = keys_ahead(self.program)
 
     def media(self, prompt: str, language: str) -> tuple[str, ...]:
         """The phrases of a prompt in a language, as they are written; one without a kind of its own is text to be spoken."""

@@ -103,7 +103,7 @@ class Collect(SelfService):
     from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
     by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions. They are never written
     down: a take-over forgets them, so the caller is asked again, and a later step that needs them takes its `failed` exit. Typed ahead,
-    they do not count.
+    they do not count, and are written down as little: so keys before a sensitive step are for the inputs before it, and no more of them.
 
     `choices` leads away by a key that is no digit, wherever the caller is in the entry: `"*": step`, or `"#"` where that is no terminator.
 

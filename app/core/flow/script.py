@@ -102,6 +102,8 @@ PLAY_GRACE = 5.0
 QUIET = 0.5
 """Seconds a caller may wait without a sound before music begins."""
 KEYS = (DigitPressed, SecretKey)
+VEILED = "•"
+"""Stands among the keys typed ahead for one of which nothing is known. No input takes it."""
 ANSWERS = (ActionSucceeded, ActionFailed)
 MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
 FORGOTTEN = "forgotten"
@@ -267,6 +269,8 @@ def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[s
     while True:
         while call.keys:
             key = call.take_key()
+            if key == VEILED:
+                continue
             if wanted.terminator and key == wanted.terminator:
                 if got:
                     return wanted.ended(got), got

@@ -126,7 +126,7 @@ class Center:
         return self._settled(now)
 
     def veiled(self, event: ev.Event) -> ev.Event:
-        """What may be written down of an event and is to be handled in its place: of a key in a sensitive input, not which one it was."""
+        """What may be written down of an event and is to be handled in its place: of a key for a sensitive input, not which one it was."""
         if not isinstance(event, ev.DigitPressed):
             return event
         call = self.calls.get(event.call)

@@ -32,7 +32,8 @@ from app.core.events import (
     TimerFired,
 )
 from app.core.flow import program as nodes
-from app.core.flow.script import PERSON, Order, Wait, shortest
+from app.core.flow.script import PERSON, VEILED, Order, Wait, shortest
+from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
 
 MAX_STEPS = 200
@@ -88,7 +89,7 @@ def feed(call: Call, event: Event | facts.Fact, now: float) -> list[Any]:
         _more_time(call, now)
         _forget_secrets(call)
     elif isinstance(event, SecretKey):
-        call.secrets.last = event if event.count else call.secrets.last
+        call.note_secret_key(event)
     elif isinstance(event, PlaybackEnded) and event.playback == call.playing:
         never_begun = event.playback == call.unsure and call.play is not None and now - call.played_at < shortest(call.play.media)
         if never_begun and call.play is not None:
@@ -216,6 +217,8 @@ def _enter(call: Call, step: str) -> None:
         node = call.flow.program.steps[step]
         call.steps += 1
         call.step, call.asked_until, call.asking = step, 0.0, {}
+        if takes_keys(node):
+            call.keys = call.keys.replace(VEILED, "")
         call.entry = _state_at_entry(call)
         call.note(facts.StepEntered(call.id, step, node.do, call.steps))
         if isinstance(node, nodes.Release):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from app.core.flow.program import chosen
 from app.core.flow.script import QUIET
 from app.publish.guards import NOTHING, Names
 from app.publish.kinds_outside import OUTSIDE
@@ -89,9 +90,10 @@ def _tries(context: Context, node: Any, each: float) -> float:
 def _collect(context: Context, name: str, node: Any) -> Meaning:
     variable = frozenset({f"vars.{node.into}"})
     match = {"sets": variable, "act": "caller", "taints": variable if getattr(node, "sensitive", False) else NOTHING}
+    away = {chosen(key): Exit(to, ("steps", name, "choices", key), act="caller") for key, to in node.choices.items()}
     return Meaning(
         reads=context.spoken(name, node, "prompt", "retry_no_match", "retry_no_input"),
-        exits=context.exits(name, node, match=match, no_match={"act": "caller"}),
+        exits={**context.exits(name, node, match=match, no_match={"act": "caller"}), **away},
         wait="caller",
         seconds=_tries(context, node, node.total),
         says=context.sure(node.prompt),
@@ -105,7 +107,7 @@ def _menu(context: Context, name: str, node: Any) -> Meaning:
     offered = 0.0
     for key, choice in node.choices.items():
         where: Place = ("steps", name, "choices", key)
-        exits[f"key {key}"] = Exit(choice.to, where, act="caller")
+        exits[chosen(key)] = Exit(choice.to, where, act="caller")
         reads += context.condition(choice.when, where)
         reads += [replace(read, where=where) for read in context.spoken(name, choice, "prompt")]
         offered += context.longest(choice.prompt)

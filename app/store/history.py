@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -68,6 +68,12 @@ class History:
         for seq, at, payload in await self._backend.rows(query):
             told += [(at, record) for record in loads(seal.open(journal_place(call, seq, at), bytes(payload)))]
         return told
+
+    async def calls_of(self, numbers: Iterable[str]) -> list[tuple[str, float | None]]:
+        """Calls that ended and whose caller's number is one of these, not forgotten yet: id and when they arrived, the oldest first."""
+        hashes = [self._ring.keys.hash_number(number) for number in numbers]
+        query = select(history.c.call, history.c.arrived).where(history.c.ani_hash.in_(hashes)).order_by(history.c.arrived, history.c.call)
+        return [(call, arrived) for call, arrived in await self._backend.rows(query)]
 
     async def find_call(self, prefix_or_uniqueid: str) -> list[str]:
         """Ids of calls, live or ended, that begin with the text, or whose uniqueid or linkedid it is; sorted, 50 at most."""

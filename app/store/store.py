@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,15 @@ from app.store.keyring import CENTRE, IN_ONE_QUERY, KEYS_AT_HAND, KeyRing, journ
 from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
 from app.store.readers import Readers
-from app.store.schema import agents, call_keys, flow_versions, journal, live, programs, writer
+from app.store.schema import agents, call_keys, flow_versions, history, journal, live, programs, writer
 from app.store.seal import Keys
-from app.store.statements import Plan, Row, Statement, Step
+from app.store.statements import Plan, Row, Step
+from app.store.vault import Vault
 
 log = structlog.get_logger()
 
 DAY = 86400.0
+FACTS_DAYS = 396
 _PRUNED_AT_ONCE = 100
 
 
@@ -54,6 +56,7 @@ class Store:
         self._centre = keys.centre
         self.history = History(backend, self._ring)
         self.readers = Readers(backend)
+        self.vault = Vault(backend, self._ring)
         self._seq = 0
         self._at = 0.0
         self._unsure = False
@@ -285,24 +288,39 @@ class Store:
 
     # ---- forgetting ---------------------------------------------------------------------------------------------------
 
-    async def forget(self, call: str) -> None:
-        """Delete the call's key, and what tells who it was; facts for reports stay. Refused while the call is live."""
-        if await self._backend.rows(select(live.c.call).where(live.c.call == call)):
-            raise StoreError(f"call {call} is live; it can be forgotten when it has ended")
-        if call not in await self._ring.stored([call]):
-            raise StoreError(f"there is no call {call}")
-        self._ring.seals[call] = None  # first: a commit begun from now on must not write about it
+    async def forget(self, *calls: str) -> bool:
+        """Delete the calls' keys, and what tells who it was; facts for reports stay. Refused while one is live. Gives what `scrub` does."""
+        known = set(await self._ring.stored(calls))
+        for some in portions(calls, IN_ONE_QUERY):
+            if up := await self._backend.rows(select(live.c.call).where(live.c.call.in_(some))):
+                raise StoreError(f"call {up[0].call} is live; it can be forgotten when it has ended")
+            known |= {row.call for row in await self._backend.rows(select(history.c.call).where(history.c.call.in_(some)))}
+        if unknown := [call for call in calls if call not in known]:
+            raise StoreError(f"there is no call {unknown[0]}")
+        self._ring.seals.update(dict.fromkeys(calls))  # first: a commit begun from now on must not write about them
         try:
-            await self._backend.run([(sql.KEY_FORGET, [(call,)]), (sql.HISTORY_CLEAN, [(call,)])], full=True)
+            rows: list[Row] = [(call,) for call in calls]
+            await self._backend.run([(sql.KEY_FORGET, rows), (sql.HISTORY_CLEAN, rows)], full=True)
         except BaseException:
-            del self._ring.seals[call]  # read again when it is needed
+            for call in calls:
+                del self._ring.seals[call]  # read again when it is needed
             raise
-        await self._backend.scrub()
+        return await self.scrub()
 
-    async def prune(self, journal_days: float = 30, facts_days: float = 396) -> int:
+    async def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the database's files; False while somebody who reads keeps old pages alive."""
+        try:
+            await self._backend.scrub()
+        except StoreBusy as busy:
+            log.warning("store.not_scrubbed", reason=str(busy))
+            return False
+        return True
+
+    async def prune(self, journal_days: float = 30, facts_days: float = FACTS_DAYS, spared: Container[str] = ()) -> int:
         """Drop what is too old, by the time of the last commit, and return the number of calls pruned.
 
-        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`.
+        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`. The
+        keys of those that are `spared` stay: something else is sealed with them.
         """
         row = (await self._backend.rows(select(writer.c.at)))[0]
         cutoff = row.at - journal_days * DAY
@@ -311,16 +329,15 @@ class Store:
         old = [r[0] for r in await self._backend.rows(select(call_keys.c.call).where(~alive, ~recent))]
         for some in portions(old, _PRUNED_AT_ONCE):
             rows: list[Row] = [(call,) for call in some]
-            await self._backend.run([(s, rows) for s in _PRUNED], full=False)
+            unused: list[Row] = [(call,) for call in some if call not in spared]
+            dropped = [(sql.JOURNAL_DROP, rows), (sql.HISTORY_SEAL_OFF, rows), (sql.KEY_DROP, unused)]
+            await self._backend.run([step for step in dropped if step[1]], full=False)
         await self._backend.run(
             [(sql.JOURNAL_DROP_CENTRE, [(CENTRE, cutoff)]), (sql.HISTORY_DROP_OLD, [(row.at - facts_days * DAY,)])], full=False
         )
         for call in old:
             self._ring.seals.pop(call, None)
         return len(old)
-
-
-_PRUNED: tuple[Statement, ...] = (sql.JOURNAL_DROP, sql.HISTORY_SEAL_OFF, sql.KEY_DROP)
 
 
 def _version_place(row: Mapping[str, Any]) -> str:

@@ -203,15 +203,16 @@ def secret_flow(length: int) -> Compiled:
         "exits": {"done": "end", "failed": "end"},
     }
     steps = {
+        "welcome": {"do": "say", "prompt": "welcome", "exits": {"done": "ask"}},
         "ask": {**ask, "exits": {"match": "check", "no_match": "end", "no_input": "end"}},
         "check": check,
         "end": {"do": "hangup"},
     }
     content = {
         "flow": "secret",
-        "start": "ask",
+        "start": "welcome",
         "on_error": "end",
-        "prompts": {"ask": "Your number."},
+        "prompts": {"welcome": "Welcome.", "ask": "Your number."},
         "steps": steps,
         "outputs": {"find": {}},
     }
@@ -238,15 +239,17 @@ async def test_every_command_is_in_the_journal_before_it_is_carried_out(house: H
 
 
 async def test_what_is_typed_into_a_sensitive_input_is_in_no_row(sqlite_url: str, key_file: Path) -> None:
-    """The journal, the live rows and the file itself, while the call goes on and when it is over."""
+    """Typed ahead and then when it is asked for: the journal, the live rows and the file itself."""
     pin = "739152"
     async with hall(sqlite_url, key_file, start=False) as house:
         house.engine.center.book.flows = {"1000": secret_flow(len(pin))}
         await house.start()
         house.dial("call1")
-        await house.given(do.Play, "call1")
-        for key in pin:
-            house.engine.post(ev.DigitPressed("call1", key))
+        for playback in range(2):
+            played = await house.given(do.Play, "call1", playback + 1)
+            for key in pin:
+                house.engine.post(ev.DigitPressed("call1", key))
+            house.engine.post(ev.PlaybackEnded("call1", played.playback))
         order = await house.given(do.StartAction, "call1")
         assert order.sent == {"pin": pin}
         assert house.hands.too_early == []
@@ -254,7 +257,7 @@ async def test_what_is_typed_into_a_sensitive_input_is_in_no_row(sqlite_url: str
         left = await house.store.recover()
         timeline = await house.store.history.timeline("call1")
         assert timeline is not None
-        assert [record[2]["count"] for _, record in timeline if record[1] == "SecretKey"] == [1, 2, 3, 4, 5, 6]
+        assert [record[2]["count"] for _, record in timeline if record[1] == "SecretKey"] == [*[0] * 6, 1, 2, 3, 4, 5, 6]
         kept = json.dumps([left.live, [record for _, record in timeline]]) + repr(left.journal) + repr(house.told)
         assert set(left.live) == {"call1"}
         assert pin not in kept

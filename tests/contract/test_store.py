@@ -366,7 +366,7 @@ async def test_a_forgotten_call_cannot_be_read_and_its_key_is_in_no_file(sqlite_
         await store.commit(Batch(at=11.0, live={"a": None, "b": None}))
         keys = dict(await rows(sqlite_url, "SELECT call, wrapped FROM call_keys"))
         [(number_hash,)] = await rows(sqlite_url, "SELECT ani_hash FROM history WHERE call = 'a'")
-        await store.forget("a")
+        assert await store.forget("a")
         raw = b"".join(p.read_bytes() for p in key_file.parent.iterdir() if p.name.startswith("callwright.db"))
         assert bytes(keys["a"]) not in raw
         assert bytes(keys["b"]) in raw
@@ -397,6 +397,54 @@ async def test_a_forgotten_call_says_so_keeps_its_facts_and_stays_forgotten(stor
             await store.history.timeline("a")
         assert await store.history.find_call("a") == ["a"]
         assert (await store.recover()).live == {}
+
+
+async def test_the_calls_of_a_number_are_found_and_forgotten_together(store_url: str, key_file: Path) -> None:
+    async with opened(store_url, key_file) as store:
+        for call in ("a", "b"):
+            await store.commit(said(call))
+        await store.commit(Batch(at=11.0, live={"a": None, "b": None}, history=[ended("c", 11.0, ani="+4930999")]))
+        assert await store.history.calls_of(["+49", NUMBER]) == [("a", -80.0), ("b", -80.0)]
+        await store.prune(journal_days=0)
+        assert [call for call, _ in await store.history.calls_of([NUMBER])] == ["a", "b"], (
+            "of calls whose journal is too old the number is known"
+        )
+        await store.forget("a", "b")
+        assert await store.history.calls_of([NUMBER]) == []
+        assert [call for call, _ in await store.history.calls_of(["+4930999"])] == ["c"]
+
+
+async def test_what_is_kept_elsewhere_opens_with_the_call_s_key_until_it_is_forgotten(store_url: str, key_file: Path) -> None:
+    async with opened(store_url, key_file) as store:
+        await store.commit(said("a"))
+        sealed = await store.vault.seal("a", "recording:1", SECRET.encode())
+        assert SECRET.encode() not in sealed
+        await store.commit(Batch(at=11.0, live={"a": None}))
+    async with opened(store_url, key_file) as store:
+        assert await store.vault.unseal("a", "recording:1", sealed) == SECRET.encode()
+        with pytest.raises(StoreError, match="does not open"):
+            await store.vault.unseal("a", "recording:2", sealed)
+        await store.commit(Batch(at=12.0 + 40 * 86400))
+        assert await store.prune(spared={"a"}) == 1
+        assert await store.history.timeline("a") == []
+        assert await store.vault.unseal("a", "recording:1", sealed) == SECRET.encode(), "its key outlives its journal"
+        await store.forget("a")
+        for each in (store.vault.unseal("a", "recording:1", sealed), store.vault.seal("a", "recording:1", b"")):
+            with pytest.raises(Forgotten):
+                await each
+
+
+async def test_a_call_without_a_key_gets_one_that_lasts(store_url: str, key_file: Path) -> None:
+    """One that was pruned, and one whose first commit is not there yet."""
+    async with opened(store_url, key_file) as store:
+        sealed = await store.vault.seal("a", "here", b"said")
+        await store.commit(said("a"))
+        assert await store.vault.unseal("a", "here", sealed) == b"said"
+        with pytest.raises(Forgotten):
+            await store.vault.unseal("nobody", "here", sealed)
+    async with opened(store_url, key_file) as store:
+        assert (await store.recover()).live == {"a": {"ani": NUMBER, "said": SECRET}}
+        assert await store.vault.unseal("a", "here", sealed) == b"said"
 
 
 async def test_a_row_moved_to_another_call_is_not_believed(store_url: str, key_file: Path) -> None:

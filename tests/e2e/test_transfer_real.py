@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.up import fetch
+from app.installation import fetch
 from tests.drawn import one_of
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse

@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 
+from app.installation import DEMO, Part
 from app.pbx.local import LocalPbx
-from app.settings import DEMO
-from app.up import Installation, Part, Say
+from app.up import Installation, Say
 from tests.e2e.house import free_ports
 from tests.load import bench_calls, sipp
 from tests.load.running import Running, attempt

@@ -329,7 +329,7 @@ class CentreMachine(RuleBasedStateMachine):
             self.happen(ev.AgentSignedIn(agent))
             self.happen(ev.AgentBecameReady(agent))
 
-    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "1", "2", "3", "3")), back=st.integers(0, 4))
+    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "2", "3", "3")), back=st.integers(0, 4))
     def a_caller_arrives(self, ani: str, dnis: str, back: int) -> None:
         call = f"call{len(self.lines) + 1}"
         self.lines[call] = Line(call, f"channel-{call}", up=back == 4)

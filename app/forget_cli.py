@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from app.publish_cli import HERE, AsJson, State, Url, ask_api
+from app.cli_common import AsJson, State, tell_json
+from app.installation import HERE
+from app.publish_cli import Url, ask_api
 
 
 def forget(
@@ -27,7 +28,7 @@ def forget(
         raise typer.BadParameter(f"{number!r} is no telephone number", param_hint="NUMBER")
     told = ask_api(state, url, f"/v1/subjects/{quote(plain, safe='')}", method="DELETE")
     if as_json:
-        print(json.dumps(told, indent=1))
+        tell_json(told)
     else:
         print(
             f"{told['number']}: {len(told['calls'])} calls forgotten, {told['recordings']} recordings and {told['prompts']} prompts deleted"

@@ -18,9 +18,8 @@ from app.actions.webhooks import Secret, Webhook
 from app.channels.bots import BotSettings
 from app.channels.mail import MailSettings
 from app.channels.sms import SmsSettings
+from app.installation import DEMO
 from app.store import FACTS_DAYS
-
-DEMO = Path(__file__).parent / "demo"
 
 
 class Part(BaseModel):

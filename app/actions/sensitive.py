@@ -13,7 +13,7 @@ from app.core.flow import program as nodes
 from app.core.flow import texts
 from app.core.flow.program import Program
 
-from .files import ActionDef
+from .method import ActionDef
 
 MASK: Final = "•••"
 SHORTEST: Final = 3
@@ -45,7 +45,7 @@ class Sensitive:
 
     def _held(self, program: Program) -> frozenset[str]:
         asked = [(automation.into, automation.action) for automation in program.automations]
-        copies: list[tuple[str, set[str]]] = []
+        copies: list[tuple[str, frozenset[str]]] = []
         for step in program.steps.values():
             if isinstance(step, nodes.Gather):
                 asked += [(into, question.action) for into, question in step.ask.items()]

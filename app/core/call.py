@@ -18,7 +18,7 @@ from app.core.flow import program as nodes
 from app.core.flow.matching import whole
 from app.core.flow.script import VEILED, Script, Wait
 from app.core.flow.secret import HIDDEN, LOST, Secrets, is_secret, secret_names
-from app.core.flow.spoken import Unreadable, spoken
+from app.core.flow.spoken import Unreadable, spoken, text_in
 from app.core.flow.steps import keys_of
 from app.core.flow.texts import BadText, fill, nested
 from app.core.session import SPACE
@@ -297,7 +297,7 @@ class Call:
             except Unreadable as error:
                 self.note(facts.Noticed(self.id, "value cannot be read", f"prompt {name}: {error}"))
                 out.append(f"text:{item.partition(':')[2]}")
-        return tuple(item for item in out if item.strip() != "text:")
+        return tuple(item for item in out if (said := text_in(item, self.language)) is None or said[0].strip())
 
     def mask(self, name: str | None) -> tuple[str, ...]:
         """The phrases of a prompt that is played while the caller waits: none where there is none, or where it was heard before."""

@@ -298,7 +298,7 @@ class Center:
         elif waiting:
             self.offers.leave_queue(call, now)
         elif call.far:
-            self.transfers.caller_left(call, now)
+            self.transfers.leave(call, now)
         call.outcome = "booked" if call.booking else _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self.queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))

@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 from app.core import commands, events
 from app.core.view import LiveCall
 from app.pbx import requests
-from app.pbx.ari import AriLink, Request
+from app.pbx.ari import Request
 from app.pbx.book import Book, Caller
 from app.pbx.botmedia import BotMedia
 from app.pbx.bridges import Bridges
+from app.pbx.link import AriLink
 from app.pbx.looking import Look
 from app.pbx.orders import Orders, now
 from app.pbx.prompts import Prompts

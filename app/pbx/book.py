@@ -15,7 +15,7 @@ from app.core import events
 from app.core.view import LiveCall
 from app.pbx.keys import Keys
 
-NORMAL, BUSY, NO_ANSWER, UNREACHABLE, DECLINED, CANCELLED, TEMPORARY = 16, 17, 19, 20, 21, 26, 41
+NORMAL, NO_ANSWER, UNREACHABLE, CANCELLED, TEMPORARY = 16, 19, 20, 26, 41
 ASKED, ENTERED, DIALLED, RINGING, UP, ENDED = range(6)  # how far a leg has come
 _STATE_WORDS = {ASKED: "created", ENTERED: "created", DIALLED: "created", RINGING: "ringing", UP: "up"}
 _FORGOTTEN = 8192  # channels whose end is remembered, against late duplicates

@@ -18,8 +18,9 @@ import structlog
 
 from app.core import commands, events
 from app.pbx import requests
-from app.pbx.ari import Answer, AriConflict, AriError, AriLink, AriLost, AriNotFound, AriRefused, AriTimeout, Reply, Request
+from app.pbx.ari import Answer, AriConflict, AriError, AriLost, AriNotFound, AriRefused, AriTimeout, Reply, Request
 from app.pbx.book import CANCELLED, Book, Caller, Leg
+from app.pbx.link import AriLink
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from app.core import commands, events
+from app.core.flow.spoken import text_in
 from app.pbx import requests
 from app.pbx.ari import Answer, AriError, AriNotFound
 from app.pbx.book import CANCELLED, Caller
@@ -52,7 +53,7 @@ class Prompts:
             self._orders.answer_for_nothing(command)
             return
         self._orders.book.add_playback(caller, command.playback)
-        if any(item.startswith("text:") for item in command.media):
+        if any(text_in(item, command.language) for item in command.media):
             task = asyncio.create_task(self._render_and_play(caller, command))
             self.chains[caller.call] = Chain(command, task)
         else:
@@ -89,7 +90,8 @@ class Prompts:
         self._go_on(caller, chain.queue)
 
     async def _rendered(self, item: str, language: str) -> str:
-        return await self._render(item[5:], language) if item.startswith("text:") else item
+        said = text_in(item, language)
+        return item if said is None else await self._render(*said)
 
     def _go_on(self, caller: Caller, queue: deque[commands.Command]) -> None:
         """Carry out what has waited, up to the next prompt that must be rendered."""

@@ -143,7 +143,7 @@ def answer(caller: Caller) -> Request:
 
 
 def play(caller: Caller, command: commands.Play, media: Sequence[str]) -> Request:
-    """Play media, all of it under one id; `media` has no `text:` left."""
+    """Play media, all of it under one id; `media` has no texts left."""
     for item in media:
         if not _MEDIA.fullmatch(item):
             raise BadCommand("media is not one of sound:, digits:, number: and characters: with a plain value")

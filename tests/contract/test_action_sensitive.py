@@ -17,7 +17,7 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core.flow.program import Program
 from app.house import House
-from app.settings import DEMO
+from app.installation import DEMO
 from app.show_call import lines, table
 from tests.contract.api_house import served
 from tests.contract.test_api import bearer

@@ -27,8 +27,8 @@ from app.engine import Engine, LeaseGone
 from app.flows import Flows, Unspeakable
 from app.house import House
 from app.proving import Reader
-from app.publish.centre import load_flow
 from app.publish.drawing import svg
+from app.publish.flowfile import load_flow
 from app.publish.meaning import Context
 from app.publish.release import as_document
 from app.store import Batch, Holder, Store, StoreFull

@@ -120,7 +120,7 @@ async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_l
 
         async def look() -> None:
             while not setting.done():
-                assert await link._probe() == ""
+                assert await link._probes.probe() == ""
 
         setting = asyncio.create_task(set_again())
         await asyncio.gather(setting, *(look() for _ in range(4)))

@@ -33,7 +33,8 @@ from app.core.record import pack
 from app.core.view import LiveCall
 from app.engine import Engine
 from app.pbx.adapter import Pbx
-from app.pbx.ari import Answer, AriError, AriLink, Done, Reply, Request
+from app.pbx.ari import Answer, AriError, Done, Reply, Request
+from app.pbx.link import AriLink
 from app.pbx.prompts import Prompts
 
 VARIABLE = "CALLWRIGHT_RECORDING"

@@ -89,8 +89,8 @@ class Secrets:
             return SecretKey(call, 0)
         if wanted.terminator and digit == wanted.terminator:
             return SecretKey(call, len(self.typed), _fit(wanted, fits, self.typed)) if self.typed else SecretKey(call, 0)
-        if digit == wanted.person and not digit.isdigit():
-            return SecretKey(call, len(self.typed) + 1, PERSON)
+        if away := wanted.leads_away(digit):
+            return SecretKey(call, len(self.typed) + 1, away)
         self.typed += digit
         paused = _fit(wanted, fits, self.typed)
         if len(self.typed) < wanted.length:

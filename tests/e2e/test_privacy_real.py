@@ -1,9 +1,8 @@
-"""What a caller types in secret, on real calls: it is in no recording, no row and no file; and a caller who is forgotten is."""
+"""What a caller types in secret, on real calls: it is in no recording, no row and no file."""
 
 from __future__ import annotations
 
 import io
-import urllib.error
 import wave
 from collections.abc import Iterator
 
@@ -13,7 +12,7 @@ import pytest
 from app.replaying import place_of
 from app.store import Journal
 from tests.e2e.house import LiveHouse, Visit
-from tests.e2e.test_messages_real import LOW, RECORD, SILENCE, beep, count, exits, kept, mailed, sound_of, speaks
+from tests.e2e.test_messages_real import LOW, SILENCE, beep, count, exits, kept, mailed, speaks
 from tests.e2e.variant import project, restarted
 from tests.phones import RATE, until
 
@@ -62,7 +61,7 @@ steps:
 @pytest.fixture(scope="module")
 def paying(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHouse]:
     """The installation with a flow that asks for the number of a card."""
-    folder = project(tmp_path_factory.mktemp("paying"), secret=FLOW, name=RECORD)
+    folder = project(tmp_path_factory.mktemp("paying"), secret=FLOW)
     with restarted(running_house, CALLWRIGHT_PROJECT=str(folder)):
         yield running_house
 
@@ -133,26 +132,3 @@ def test_no_key_is_heard_in_the_recording_of_a_caller_who_is_sent_to_a_sensitive
     assert loud(message, LOW) > 1000, "what was said before is in it"
     assert max(loud(message, ROW), loud(message, COLUMN)) < 50, "and nothing of the keys"
     assert kept(paying, visit) == []
-
-
-def test_the_recording_of_a_caller_who_is_forgotten_is_gone_at_once(paying: LiveHouse) -> None:
-    number = "+4930555000777"
-    with paying.visit(number, "1101", tone=SILENCE) as visit:
-        beep(paying, visit)
-        speaks(visit, LOW, seconds=0.6)
-        visit.phone.rtp.press("#")
-        visit.phone.wait_for("released", 20)
-    paying.over(visit.call)
-    (content,) = kept(paying, visit)
-    assert loud(content, LOW) > 1000
-    spool = paying.installation.state / "asterisk" / "spool" / "recording"
-    assert spool.is_dir()
-    assert list(spool.iterdir()) == []
-
-    report = paying.api(f"/v1/subjects/{number.replace('+', '%2B')}", method="DELETE")
-    assert [call["call"] for call in report["calls"]] == [visit.call]
-    assert (report["recordings"], report["kept"], report["left"]) == (1, [], [])
-    assert list((paying.installation.state / "recordings").glob(f"{visit.call}*")) == []
-    for ask in (lambda: sound_of(paying, f"{visit.call}-rc1"), lambda: paying.timeline(visit.call)):
-        with pytest.raises(urllib.error.HTTPError):
-            ask()

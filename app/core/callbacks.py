@@ -105,7 +105,7 @@ class Callbacks:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
             return
-        call.far = Far(center.mint(call, "leg"), now, "outside")
+        call.far = Far(call.mint_for_centre("leg"), now, "outside")
         trunk, number, ring = booking["trunk"], booking["number"], booking["ring"]
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)

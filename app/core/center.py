@@ -415,11 +415,6 @@ class Center:
         if call.deadline is not None:
             self.timers.set(call.id, f"wait {call.waits}", call.deadline)
 
-    def mint(self, call: Call, kind: str) -> str:
-        """A new id for a thing of the centre's; the flow's ids have a counter of their own, which is driven again."""
-        call.minted_by_centre += 1
-        return f"{call.id}-{kind}{call.minted_by_centre}"
-
     def queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
         if call.place:
             name = self.book.agents[agent].name if agent in self.book.agents else agent

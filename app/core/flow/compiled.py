@@ -212,6 +212,8 @@ class _Check:
         yield from self.asks(where, automation)
         if automation.when:
             yield from self.condition((*where, "when"), automation.when)
+        if automation.at:
+            yield from self.step((*where, "at"), automation.at)
 
     def asks(self, where: Path, question: nodes.Ask | nodes.Act | nodes.Lookup | nodes.Automation) -> Iterator[Problem]:
         if question.action not in self.program.outputs:

@@ -545,14 +545,27 @@ class Automation(Part):
 
     With `into`, its answer is kept under that name as soon as it is there: `<into>.answered` is false until then, and `<into>.found` false
     where it failed. Without, nobody waits for it. `when` names a condition under which alone it is called.
+
+    `at` names a step: it is called only where that happens on a call which is at this step. A `subflow` step stands for all its steps.
+    `entered` and `left` are about one: a call comes to it, or goes on from it to another step (one that is hung up has `ended`). What an
+    earlier visit brought under `into` is forgotten then.
     """
 
-    on: Literal["arrival", "answered", "queued", "connected", "ended", "session_written"]
+    on: Literal["arrival", "answered", "queued", "connected", "ended", "session_written", "entered", "left"]
+    at: StepName | None = None
     action: str
     parameters: dict[str, str] = Field(alias="with")
     into: Name | None = None
     when: str | None = None
     budget: Annotated[float, Field(gt=0, le=8.0)] = 2.5
+
+    @model_validator(mode="after")
+    def _at_a_step(self) -> Automation:
+        if self.at is None and self.on in ("entered", "left"):
+            raise ValueError(f"expected `at`, the step that is {self.on}")
+        if self.at is not None and self.on == "arrival":
+            raise ValueError("a call that arrives is at no step yet, so that there is no `at`")
+        return self
 
 
 class Program(Part):

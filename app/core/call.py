@@ -339,7 +339,7 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
     known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
     values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
-    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": "", "callback": ""}
     answers = {
         f"{automation.into}.{key}": False
         for automation in call.flow.program.automations

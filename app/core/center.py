@@ -378,7 +378,7 @@ class Center:
             self.offers.waited_too_long(call, now)
         elif event.timer == "far" and call.far:
             self.far_side(call).too_long(call, now)
-        elif event.timer in ("again", "booking") and call.booking:
+        elif event.timer in ("again", "booking", "closing") and call.booking:
             self.callbacks.due(call, event.timer, now)
         elif event.timer == "will" and call.will and not call.caller:
             self.wills.due(call, now)

@@ -54,7 +54,7 @@ FED = (
     facts.TakenOver,
 )
 """What reaches a call's flow, besides the deadlines of its waits."""
-OUTLIVING = ("wrap_up", "will", "booking", "again")
+OUTLIVING = ("wrap_up", "will", "booking", "again", "closing")
 """Deadlines that a call may have in any phase."""
 
 

@@ -71,7 +71,7 @@ class Shared:
 
 
 def project_of(file: Path) -> Path | None:
-    """The project in whose folder of flows a file lies."""
+    """The project in which a file lies, in its folder of flows or of shared subflows."""
     around = file.resolve().parent.parent
     return around if (around / "centre.yaml").is_file() else None
 

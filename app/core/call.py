@@ -129,6 +129,8 @@ class Call:
     """The open step's requests that have no answer yet, by their ids."""
     automated: dict[str, list[Any]] = field(default_factory=dict)
     """Automations whose answer is wanted and not there yet: by request, the action, its parameters, its budget, and what is hidden."""
+    newest: dict[str, str] = field(default_factory=dict)
+    """By the number of an automation at a step, its last request: what an earlier one brings comes too late."""
     asked_until: float = 0.0
     """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
@@ -153,6 +155,11 @@ class Call:
         """A new id of ours for a `kind` of thing of this call; never used again."""
         self.minted += 1
         return f"{self.id}-{kind}{self.minted}"
+
+    def mint_for_centre(self, kind: str) -> str:
+        """The same for a thing of the centre's; those of the flow have a counter of their own, which is driven again."""
+        self.minted_by_centre += 1
+        return f"{self.id}-{kind}{self.minted_by_centre}"
 
     def set(self, name: str, value: Any) -> None:
         """Store a variable by its dotted name."""
@@ -347,7 +354,7 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
     known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
     values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
-    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": "", "callback": ""}
     answers = {
         f"{automation.into}.{key}": False
         for automation in call.flow.program.automations

@@ -378,7 +378,7 @@ class Center:
             self.offers.waited_too_long(call, now)
         elif event.timer == "far" and call.far:
             self.far_side(call).too_long(call, now)
-        elif event.timer in ("again", "booking") and call.booking:
+        elif event.timer in ("again", "booking", "closing") and call.booking:
             self.callbacks.due(call, event.timer, now)
         elif event.timer == "will" and call.will and not call.caller:
             self.wills.due(call, now)
@@ -414,11 +414,6 @@ class Center:
         self.timers.cancel_prefixed(call.id, "wait ")
         if call.deadline is not None:
             self.timers.set(call.id, f"wait {call.waits}", call.deadline)
-
-    def mint(self, call: Call, kind: str) -> str:
-        """A new id for a thing of the centre's; the flow's ids have a counter of their own, which is driven again."""
-        call.minted_by_centre += 1
-        return f"{call.id}-{kind}{call.minted_by_centre}"
 
     def queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
         if call.place:

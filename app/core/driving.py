@@ -32,6 +32,7 @@ from app.core.events import (
     TimerFired,
 )
 from app.core.flow import program as nodes
+from app.core.flow.part import around
 from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, shortest
 from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
@@ -123,6 +124,7 @@ def divert(call: Call, step: str, now: float) -> list[Any]:
     for order in (*stop_bots(call), *_stop_recording(call)):
         _emit(call, order)
     stop(call)
+    _left(call, step)
     _enter(call, step)
     return _taken(call)
 
@@ -231,8 +233,9 @@ def _enter(call: Call, step: str) -> None:
         call.step, call.asked_until, call.asking = step, 0.0, {}
         if takes_keys(node):
             call.keys = call.keys.replace(VEILED, "")
-        call.entry = _state_at_entry(call)
         call.note(facts.StepEntered(call.id, step, node.do, call.steps))
+        _beside(call, "entered", step)
+        call.entry = _state_at_entry(call)
         if isinstance(node, nodes.Release):
             _emit(call, commands.Release(call.id, node.context, commands.FOR_GOOD if node.for_good else {}))
             return
@@ -257,10 +260,24 @@ def _leave(call: Call, node: Any, taken: str) -> str:
     call.script, call.wait, call.deadline = None, None, None
     call.note(facts.StepLeft(call.id, call.step, taken))
     reach = call.flow.program.reach_a_person
-    if taken == PERSON and reach is not None:
+    to = str(node.ways()[taken]) if taken != PERSON or reach is None else reach.step
+    if taken == PERSON:
         call.keys = ""
-        return reach.step
-    return str(node.ways()[taken])
+    _left(call, to)
+    return to
+
+
+def _left(call: Call, to: str) -> None:
+    """The call goes on to another step: it leaves the open one, and the subflows in which that is and the other is not."""
+    for step in around(call.step):
+        if not to.startswith(f"{step}."):
+            _beside(call, "left", step)
+
+
+def _beside(call: Call, on: str, step: str) -> None:
+    """Start what the flow does beside its steps here. Driven again, it was started: what it changed is in the state at the entry."""
+    if not call.muted:
+        call.out += automations.orders(call, on, step)
 
 
 def _drive(call: Call, sent: Any) -> str | None:
@@ -305,7 +322,7 @@ def _emit(call: Call, order: commands.Command | Order) -> None:
 
 def _state_at_entry(call: Call) -> dict[str, Any]:
     state = dict(zip(AT_ENTRY, _at_entry(call), strict=True))
-    return {**state, "vars": dict(call.vars), "heard": sorted(call.heard), "at": call.now}
+    return {**state, "vars": dict(call.vars), "heard": sorted(call.heard), "newest": dict(call.newest), "at": call.now}
 
 
 def stand_at(call: Call, entry: Mapping[str, Any]) -> None:
@@ -313,7 +330,7 @@ def stand_at(call: Call, entry: Mapping[str, Any]) -> None:
     for name in AT_ENTRY:
         setattr(call, name, entry[name])
     call.know(dict(entry["vars"]))
-    call.heard = set(entry["heard"])
+    call.heard, call.newest = set(entry["heard"]), dict(entry.get("newest", {}))
     call.entry, call.now, call.recording = dict(entry), entry["at"], ""
 
 

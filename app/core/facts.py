@@ -128,16 +128,20 @@ class TransferEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class CallbackBooked(Fact):
-    """The caller will be called back, with the place in the queue from `first` on (epoch seconds); dialled `attempts` times at most."""
+    """The caller will be called back, with the place in the queue from `first` on (epoch seconds); dialled `attempts` times at most.
+
+    `begins` is the day and time before which nobody is, on the clocks of the step's calendar; "" is at once.
+    """
 
     queue: str
     first: float
     attempts: int
+    begins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackTried(Fact):
-    """A customer was not reached: `busy`, `no_answer`, `failed`, or `agent_left`. `left` is how many tries there are still."""
+    """A customer was not reached: `busy`, `no_answer`, `failed`, `agent_left`, or `closed` (not dialled). `left`: tries there are still."""
 
     outcome: str
     left: int

@@ -6,6 +6,7 @@ The core knows no zones and no calendar: it compares the time of a call with num
 from __future__ import annotations
 
 from bisect import bisect_right
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from app.core.flow.part import Part, Texts
 
 Span: TypeAlias = tuple[float, float]
 """From an epoch second until just before another."""
+DAY = 86_400.0
 Found = Literal["open", "closed", "holiday", "unknown"]
 
 
@@ -37,6 +39,8 @@ class Table(Part):
     until: float
     open: tuple[Span, ...]
     holidays: tuple[Span, ...]
+    offsets: tuple[tuple[float, float], ...] = ()
+    """From an epoch second on, how many seconds the zone's clocks are ahead of UTC."""
 
     def at(self, now: float) -> Found:
         """What the calendar says of a time, epoch seconds."""
@@ -46,7 +50,44 @@ class Table(Part):
             return "holiday"
         return "open" if _within(self.open, now) else "closed"
 
+    def opens(self, at: float) -> float | None:
+        """The first time from `at` on that is open; None where nobody knows of one."""
+        if not self.since <= at < self.until:
+            return None
+        i = bisect_right(self.open, at, key=_begin)
+        if i and at < self.open[i - 1][1]:
+            return at
+        return self.open[i][0] if i < len(self.open) else None
+
+    def closes(self, at: float) -> float:
+        """When the hours end that are open at a time."""
+        i = bisect_right(self.open, at, key=_begin)
+        end = self.open[i - 1][1] if i else at
+        while i < len(self.open) and self.open[i][0] <= end:
+            end, i = self.open[i][1], i + 1
+        return end
+
+    def local(self, at: float) -> str:
+        """Day and time on the zone's clocks: `2026-07-03 15:05`."""
+        return datetime.fromtimestamp(at + self._ahead(at), UTC).strftime("%Y-%m-%d %H:%M")
+
+    def at_clock(self, now: float, minute: int) -> float:
+        """The next time from `now` on at which the zone's clocks show this minute of a day."""
+        local = now + self._ahead(now)
+        wanted = local - local % DAY + 60 * minute
+        while (at := wanted - self._ahead(wanted - self._ahead(now))) < now:
+            wanted += DAY
+        return at
+
+    def _ahead(self, at: float) -> float:
+        i = bisect_right(self.offsets, at, key=_begin)
+        return self.offsets[max(i - 1, 0)][1] if self.offsets else 0.0
+
+
+def _begin(span: Span) -> float:
+    return span[0]
+
 
 def _within(spans: tuple[Span, ...], now: float) -> bool:
-    i = bisect_right(spans, now, key=lambda span: span[0])
+    i = bisect_right(spans, now, key=_begin)
     return i > 0 and now < spans[i - 1][1]

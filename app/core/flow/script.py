@@ -61,7 +61,7 @@ class Transfer(Order):
 @dataclass(frozen=True, slots=True)
 class BookCallback(Order):
     """Book a callback; an `Outcome` fact tells whether it is `booked` or `failed`. Until that is wanted (`booked`): only whether it is
-    `allowed`. Times in seconds; `trunk` "" is the project's first.
+    `allowed`. Times in seconds; `trunk` "" is the project's first. With a `calendar` only in its hours, from `start` (epoch seconds) on.
     """
 
     number: str
@@ -74,6 +74,8 @@ class BookCallback(Order):
     attempts: int
     retry_after: float
     within: float
+    calendar: str = ""
+    start: float = 0.0
     booked: bool = False
 
     def sure(self) -> BookCallback:

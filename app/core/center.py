@@ -58,6 +58,7 @@ REASONS = {
     26: "failed",
     41: "failed",
     -1: "withdrawn",
+    -2: "withdrawn",
 }
 
 AWAY = "callwright-fallback"
@@ -892,7 +893,10 @@ class Center:
         self._settle = True
 
     def _found(self, event: ev.CallFound, now: float) -> None:
-        """A call of ours lives after a gap: issue what was ordered and is not so."""
+        """A call of ours lives after a gap: issue what was ordered and is not so.
+
+        Legs that are gone have been told of by now; one that is not among those found was ordered since.
+        """
         call = self.calls.get(event.call)
         if call is None or not call.caller:
             return
@@ -901,15 +905,13 @@ class Center:
             self._emit(call, do.Answer(call.id))
         if call.leaving:
             self._emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
-        elif call.phase == OFFERED and call.offer:
-            self._find_leg(call, call.offer, event, now)
         elif call.far:
             self.transfers.found(call, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
             call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
             self._emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
-        elif call.phase == QUEUED or call.music:
+        elif call.phase in (QUEUED, OFFERED) or call.music:
             self._emit(call, do.StartMusic(call.id, self._music(call)))
         for bot in call.bots():
             self._emit(call, do.StartBot(call.id, bot.request, bot.bot, again=True))
@@ -919,12 +921,6 @@ class Center:
     def _music(self, call: Call) -> str:
         queue = self.book.queues.get(call.place.queue) if call.place and call.phase in (QUEUED, OFFERED) else None
         return queue.music if queue else "default"
-
-    def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
-        """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
-        self._emit(call, do.StartMusic(call.id, self._music(call)))
-        if offer.leg and offer.leg not in event.legs:
-            self._offer_failed(call, "withdrawn", now)
 
     # ---- small things --------------------------------------------------------------------------------------------------
 

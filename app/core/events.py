@@ -122,7 +122,7 @@ class LegAnswered(CallEvent):
 class LegEnded(CallEvent):
     """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us.
 
-    -1: it was ordered, and there never was one.
+    -1: it was ordered, and there never was one. -2: it rang when it was last seen; whether it was answered since, nobody saw.
     """
 
     leg: str

@@ -20,7 +20,7 @@ import numpy as np
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project
-from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, told
+from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, dies, told
 from tests.faults.kill_points import Scene
 from tests.phones import RATE, free_port, until
 
@@ -118,8 +118,11 @@ def put_through(scene: Scene, *, known: bool) -> None:
     assert len(far.sipp.logged("invite")) == known, "the number was dialled twice, or not at all"
 
 
-def called_back(scene: Scene, *, known: bool) -> None:
-    """The customer's phone rings once. A dial of which the next process does not know whether it went out is a try that failed."""
+def called_back(scene: Scene, *, known: bool, let_go: bool = False) -> None:
+    """The customer's phone rings once. A dial of which the next process does not know whether it went out is a try that failed.
+
+    Where the process stays away until the watchdog has `let_go` the agent, who waits for the customer, the agent is rung again.
+    """
     port = free_port()
     set_up(scene.house, port)
     far = scene.stack.enter_context(far_phone(port, ring=1.0, tone=CUSTOMER_TONE))
@@ -128,6 +131,9 @@ def called_back(scene: Scene, *, known: bool) -> None:
     scene.phone.rtp.press("1")
     scene.phone.wait_for("released", 20)
     agent = scene.agent("103")
+    if let_go:
+        dies(scene.house)
+        agent.wait_for("released", 25)
     scene.dies_and_is_started()
     until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 20, lambda: told(scene.house, scene.call))
     far.hang_up()
@@ -179,4 +185,4 @@ CASES = [
     Case(f"A1/{step}/{point}", partial(play, act, f"{point}:{thing}"))
     for step, points in SCENES.items()
     for point, (act, thing) in points.items()
-]
+] + [Case("A5/callback", partial(play, partial(called_back, known=True, let_go=True), "before_handled:LegAnswered"))]

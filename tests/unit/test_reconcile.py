@@ -65,7 +65,7 @@ def test_a_leg_that_began_to_ring_is_told_once() -> None:
     assert ev.LegRinging(CALL, LEG) not in reconcile([call(legs={LEG: "ringing"})], found)
 
 
-@pytest.mark.parametrize(("believed", "cause"), [("created", -1), ("ringing", 19), ("up", 16)])
+@pytest.mark.parametrize(("believed", "cause"), [("created", -1), ("ringing", -2), ("up", 16)])
 def test_a_leg_that_is_gone_ended_as_it_best_may(believed: str, cause: int) -> None:
     out = reconcile([call(legs={LEG: believed})], Snapshot(channels={CHANNEL: UP}))
     assert out[1:] == [ev.LegEnded(CALL, LEG, cause), ev.CallFound(CALL, True)]

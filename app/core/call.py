@@ -34,7 +34,7 @@ from app.core.events import (
 from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole
-from app.core.flow.script import PERSON, Order, Script, Wait, shortest
+from app.core.flow.script import PERSON, Order, Script, Wait, longest, shortest
 from app.core.flow.secret import HIDDEN, LOST, Secrets, secret_names
 from app.core.flow.spoken import Unreadable, spoken
 from app.core.flow.steps import STEPS, keys_of
@@ -52,6 +52,8 @@ AUTOMATION = "au"
 """The kind of an automation's request: its id is `<call>-au<n>.<its number in the flow>`."""
 SWALLOW = 3.0
 """Seconds in which a terminator typed after a full entry still belongs to it."""
+SENT_WITHIN = 1.0
+"""Seconds after which an order has certainly gone out."""
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
 FLOW, QUEUED, OFFERED, TALKING, TRANSFER, OVER = "flow", "queued", "offered", "talking", "transfer", "over"
@@ -156,6 +158,8 @@ class Call:
     played_at: float = 0.0
     unsure: str = ""
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
+    unsent: bool = False
+    """The process before is not known to have lived for long enough to have it begun, either: when it is not found, it was not."""
     recording: str = ""
     asking: dict[str, commands.Command] = field(default_factory=dict)
     """The open step's requests that have no answer yet, by their ids."""
@@ -390,15 +394,14 @@ class Call:
                 self.write(name, value)
         elif isinstance(event, facts.TakenOver):
             self.unsure = self.playing
+            self.unsent = 0 < event.last < self.played_at + SENT_WITHIN
             self._more_time(now)
             self._forget_secrets()
         elif isinstance(event, SecretKey):
             self._secrets.last = event if event.count else self._secrets.last
         elif isinstance(event, PlaybackEnded) and event.playback == self.playing:
-            never_begun = event.playback == self.unsure and self.play is not None and now - self.played_at < shortest(self.play.media)
-            if never_begun and self.play is not None:
-                self.unsure = ""
-                self._emit(self.play)
+            if event.playback == self.unsure and self.play is not None and self._never_began(event, self.play):
+                self._play_again(self.play)
                 return self._taken()
             self.playing, self.unsure, self.play = "", "", None
         elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self.automation(event.request)) is not None:
@@ -413,6 +416,16 @@ class Call:
         elif isinstance(event, self.wait.kinds) and self._is_for_the_step(event):
             self._advance(event)
         return self._taken()
+
+    def _play_again(self, order: commands.Play) -> None:
+        self.unsure = ""
+        self._emit(order)
+        if self.wait is not None and PlaybackEnded in self.wait.kinds:
+            self.deadline = self.now + longest(order.media)
+
+    def _never_began(self, ended: PlaybackEnded, order: commands.Play) -> bool:
+        """Whether a playback that was under way at the take-over had not been heard."""
+        return (ended.unseen and self.unsent) or self.now - self.played_at < shortest(order.media)
 
     def _is_for_the_step(self, event: Event | facts.Fact) -> bool:
         """Whether an event that is waited for is no answer to an earlier step's request, and none that came twice."""

@@ -879,7 +879,7 @@ class Center:
     def _took_over(self, event: ev.TookOver, now: float) -> None:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
         for call in [call for call in self.calls.values() if call.caller]:
-            fact = facts.TakenOver(call.id)
+            fact = facts.TakenOver(call.id, event.last)
             self._emit(call, fact)
             self._run(call, now, partial(call.feed, fact, now))
             for again in call.ask_again():

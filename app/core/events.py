@@ -78,10 +78,14 @@ class SecretKey(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class PlaybackEnded(CallEvent):
-    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played."""
+    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played.
+
+    `unseen`: it was not there when it was looked for after a gap, so that it has ended or never began.
+    """
 
     playback: str
     ok: bool = True
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +383,7 @@ class TimerFired(Event):
 
 @dataclass(frozen=True, slots=True)
 class TookOver(Event):
-    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything.
+    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything, if only its lease.
 
     The rest is what a replay needs to take over as this process did: whether it was blind at first, the hash of its queues and agents, its
     flows (`name version`, in order), the agents' rows that it found, and the versions of the program itself and of its evaluators.

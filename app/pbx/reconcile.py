@@ -11,7 +11,7 @@ is as it was ordered: answered), and last the callers whose arrival nobody saw.
 | a leg gone | `LegEnded` |
 | a leg ringing, that was not | `LegRinging` |
 | a leg up, that was not | `LegAnswered` |
-| a playback gone | `PlaybackEnded` |
+| a playback gone | `PlaybackEnded`, `unseen` |
 | a recording that is not live | `RecordingEnded`: it is stored, or never was |
 | a caller in our application whom nobody knows | `CallArrived` |
 """
@@ -97,7 +97,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
                 playbacks=tuple(each for each in live.playbacks if each in found.playbacks),
             )
         )
-        out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
+        out += [events.PlaybackEnded(live.call, each, unseen=True) for each in live.playbacks if each not in found.playbacks]
     for each in live.recordings:
         state = found.recordings.get(each, "")
         if state != "live":

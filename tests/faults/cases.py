@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import away, crowd, ends, kill_points, language_points, outside_points, silence
+from tests.faults import away, crowd, ends, kill_points, language_points, lost_pbx, outside_points, silence
 from tests.faults.case import Case
 
 CASES: list[Case] = [
@@ -13,4 +13,5 @@ CASES: list[Case] = [
     *away.CASES,
     *ends.CASES,
     *silence.CASES,
+    *lost_pbx.CASES,
 ]

@@ -38,8 +38,8 @@ def batch(n: int) -> Batch:
     return Batch(at=at, journal=journal, live={call: {"n": n}, before: None}, agents={"anna": {"n": n}})
 
 
-async def live(url: str, key_file: str, origin: str, writes: bool) -> None:
-    """Deliver, and write calls until killed; or only deliver until every target has been told everything."""
+async def live(url: str, key_file: str, origin: str, begun: int, writes: bool) -> None:
+    """Deliver, say so, and write calls until killed; or only deliver until every target has been told everything."""
     store = await Store.open(url, Path(key_file))
     await store.acquire_lease(Holder.current())
     n = (await store.recover()).agents.get("anna", {"n": 0})["n"]
@@ -47,6 +47,7 @@ async def live(url: str, key_file: str, origin: str, writes: bool) -> None:
     targets = {name: Webhook(url=f"{origin}/{name}", secret=SecretStr(SECRET)) for name in TARGETS}
     delivering = asyncio.create_task(Hooks(targets, feed, store, poster, pause=PAUSE).run())
     await _until(0, store)
+    os.write(begun, b"!")
     while writes:
         n += 1
         await store.commit(batch(n))
@@ -66,31 +67,36 @@ async def _until(seq: int, store: Store) -> None:
             await asyncio.sleep(0.005)
 
 
-def one_life(url: str, key_file: str, origin: str, seconds: float) -> None:
-    """A process that is killed after so many seconds; for ever, until all is told, when there are none."""
+def one_life(url: str, key_file: str, origin: str, seconds: float, at_work: bool) -> None:
+    """A process that is killed after so many seconds, of its work or of its life; without a number it has all the time that it needs."""
+    begun, tells = os.pipe()
     child = os.fork()
     if not child:
         try:
-            asyncio.run(live(url, key_file, origin, writes=seconds > 0))
+            asyncio.run(live(url, key_file, origin, tells, writes=seconds > 0))
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    os.close(tells)
+    if at_work:
+        os.read(begun, 1)
     if seconds > 0:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    os.close(begun)
     if os.waitstatus_to_exitcode(status) != (-signal.SIGKILL if seconds > 0 else 0):
         raise SystemExit("a life ended by itself")
 
 
 def main(url: str, key_file: str, origin: str, lives: str) -> None:
-    """So many lives at random lengths, and a last one in peace."""
+    """So many lives of random lengths, one of four as it begins, and a last one in peace."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     moments = random.Random(20)
-    for _ in range(int(lives)):
-        one_life(url, key_file, origin, 0.02 + moments.random() * 0.3)
-    one_life(url, key_file, origin, 0.0)
+    for n in range(int(lives)):
+        one_life(url, key_file, origin, 0.001 + moments.random() * 0.15, at_work=n % 4 > 0)
+    one_life(url, key_file, origin, 0.0, at_work=True)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,13 @@ from typing import Any
 
 import structlog
 
-from app.actions.files import ActionDef
+from app.actions.method import ActionDef
+from app.core import automations, driving, facts
 from app.core import commands as do
 from app.core import events as ev
-from app.core import facts
-from app.core.call import AUTOMATION, MAX_KEYS, Call
-from app.core.center import Book, call_variables
+from app.core.automations import AUTOMATION
+from app.core.book import Book
+from app.core.call import MAX_KEYS, Call, call_variables
 from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import BookCallback, Enqueue, Transfer, Wait
 from app.core.flow.texts import BadText
@@ -117,7 +118,7 @@ class _Drive:
     async def to_its_decision(self) -> Decision:
         """Drive it until the flow does what only a call can have done."""
         await self._beside()
-        out = self._step(partial(self._call.begin, self._call.answered))
+        out = self._step(partial(driving.begin, self._call, self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
                 decision = self._decided(thing)
@@ -126,7 +127,7 @@ class _Drive:
             if self._call.wait is None:
                 break
             event, at = await self._next(self._call.wait)
-            out = self._step(partial(self._call.feed, event, at))
+            out = self._step(partial(driving.feed, self._call, event, at))
         return self._decision("FAILED")
 
     async def _beside(self) -> None:
@@ -134,9 +135,9 @@ class _Drive:
         for n, automation in enumerate(self._call.flow.program.automations):
             if automation.on == "arrival" and automation.into and not self._writes(automation.action):
                 with suppress(ConditionFailed, BadText):
-                    order = self._call.beside(n, lambda: self._call.mint(AUTOMATION))
+                    order = automations.order_of(self._call, n, lambda: self._call.mint(AUTOMATION))
                     if order is not None:
-                        self._call.feed(await self._ask(order), self._call.answered)
+                        driving.feed(self._call, await self._ask(order), self._call.answered)
 
     def _step(self, step: Callable[[], list[Any]]) -> list[Any]:
         """One step of the flow. A mistake in it ends this decision and nothing else."""
@@ -144,7 +145,7 @@ class _Drive:
             return step()
         except Exception as error:
             log.warning("a flow failed while deciding", flow=self._call.flow.program.flow, step=self._call.step, error=type(error).__name__)
-            self._call.stop()
+            driving.stop(self._call)
             return []
 
     def _decided(self, thing: Any) -> Decision | None:

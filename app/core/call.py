@@ -1,71 +1,37 @@
-"""One call: what is known of it, and the flow that drives it.
-
-The flow part of a call is a generator and is never saved. What is saved is the state at the entry of the open step (`entry`)
-and the number of this call's events handled until then: after a take-over the step is driven again with the events journaled
-since, with its commands discarded, so that tries, keys and counters come back exactly.
-"""
+"""One call: what is known of it, and what its flow's steps can do with that. `app.core.driving` is what moves it through its flow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from app.core import commands, facts
 from app.core.events import (
-    ActionFailed,
     ActionSucceeded,
-    DigitPressed,
     Event,
-    MailFailed,
-    MailSent,
-    PlaybackEnded,
-    RecordingEnded,
-    RecordingKept,
-    RecordingLost,
     SecretKey,
-    SessionWritten,
-    SmsFailed,
-    SmsSent,
-    TimerFired,
 )
 from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole
-from app.core.flow.script import PERSON, Order, Script, Wait, longest, shortest
-from app.core.flow.secret import HIDDEN, LOST, Secrets, secret_names
-from app.core.flow.spoken import Unreadable, spoken
-from app.core.flow.steps import STEPS, keys_of
+from app.core.flow.script import VEILED, Script, Wait
+from app.core.flow.secret import HIDDEN, LOST, Secrets, is_secret, secret_names
+from app.core.flow.spoken import Unreadable, spoken, text_in
+from app.core.flow.steps import keys_of
 from app.core.flow.texts import BadText, fill, nested
 from app.core.session import SPACE
 
 if TYPE_CHECKING:
     from app.core.flow.compiled import Compiled
 
-MAX_STEPS = 200
-ERROR_STEPS = 20
-"""Steps that a call has beyond those for its error exit."""
 MAX_KEYS = 64
-AUTOMATION = "au"
-"""The kind of an automation's request: its id is `<call>-au<n>.<its number in the flow>`."""
 SWALLOW = 3.0
 """Seconds in which a terminator typed after a full entry still belongs to it."""
-SENT_WITHIN = 1.0
-"""Seconds after which an order has certainly gone out."""
-REASK = 2.5
-"""Seconds a request that is asked again after a take-over has at least."""
 FLOW, QUEUED, OFFERED, TALKING, TRANSFER, OVER = "flow", "queued", "offered", "talking", "transfer", "over"
 BOOKED, DIALLING = "booked", "dialling"
 """A callback that waits for its next try, and one whose agent is there while the customer's phone rings."""
-
-
-_ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
-
-
-class FlowError(Exception):
-    """A flow did something that it must not: ran for too many steps, or has no such prompt."""
 
 
 @dataclass(slots=True)
@@ -171,10 +137,11 @@ class Call:
     now: float = 0.0
     deadline: float | None = None
     wait: Wait | None = None
-    _secrets: Secrets = field(default_factory=Secrets, repr=False)
-    _script: Script[str] | None = None
-    _out: list[Any] = field(default_factory=list)
-    _muted: bool = False
+    # the driver's, and never saved
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
+    script: Script[str] | None = None
+    out: list[Any] = field(default_factory=list)
+    muted: bool = False
     _scope: dict[str, dict[str, Any]] | None = None
 
     # ---- what steps use ------------------------------------------------------------------------------------------------
@@ -232,24 +199,13 @@ class Call:
         """Whether a named condition holds; raises `ConditionFailed`."""
         return self.flow.conditions.test(condition, self.vars)
 
-    def beside(self, n: int, mint: Callable[[], str]) -> commands.StartAction | None:
-        """The order of the flow's automation `n`, or None where its condition does not hold; raises `ConditionFailed` and `BadText`.
-
-        An id is minted only for an order that there is.
-        """
-        automation = self.flow.program.automations[n]
-        with self.knowing({"call.agent": self.served_by, "call.outcome": self.outcome}):
-            if automation.when and not self.test(automation.when):
-                return None
-            return self.order(lambda: f"{mint()}.{n}", automation.action, automation.parameters, automation.budget)
-
     def order(self, mint: Callable[[], str], action: str, texts: Mapping[str, str], budget: float) -> commands.StartAction:
         """An action's order with its parameters filled; raises `BadText`, and `SecretLost` for what was typed and is forgotten."""
         params = {name: self.fill(text) for name, text in texts.items()}
         hidden = tuple(name for name, text in texts.items() if secret_names([text], self.vars))
         secret: dict[str, Any] = {}
         if hidden:
-            with self.knowing(self._secrets.values):
+            with self.knowing(self.secrets.values):
                 secret = {name: self.fill(texts[name]) for name in hidden}
         return commands.StartAction(self.id, mint(), action, params, budget, hidden, secret)
 
@@ -261,42 +217,54 @@ class Call:
             self.set(name, LOST)
             return
         if hidden:
-            with self.knowing(self._secrets.values):
-                self._secrets.values[name] = self.fill(text)
+            with self.knowing(self.secrets.values):
+                self.secrets.values[name] = self.fill(text)
         self.set(name, HIDDEN if hidden else self.fill(text))
 
     def veil(self, digit: str) -> SecretKey | None:
-        """What may be known of a key that is pressed now; None where the open step is no sensitive input."""
+        """What may be known of a key that is pressed now; None for all of it, where it is for no sensitive input."""
         node = self.flow.program.steps.get(self.step)
-        if self._script is None or not isinstance(node, nodes.Collect) or not node.sensitive or digit not in "0123456789*#":
+        if not self.flow.keys_ahead or len(digit) != 1 or digit not in "0123456789*#":
             return None
-        return self._secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        if self.script is not None and isinstance(node, nodes.Collect) and node.sensitive:
+            return self.secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        return SecretKey(self.id, 0) if self._is_ahead_of_a_secret(node, digit) else None
+
+    def _is_ahead_of_a_secret(self, node: Any, digit: str) -> bool:
+        """Whether a key is more than what the inputs before the next sensitive one take. A terminator ends what they take."""
+        ahead = self.flow.keys_ahead.get(self.step)
+        acts_now = not self.keys and (digit == self.swallow or (not getattr(node, "TAKES_KEYS", True) and digit == self.person_key(node)))
+        return ahead is not None and not acts_now and (len(self.keys) >= ahead or not {"#", "*"}.isdisjoint(self.keys))
+
+    def note_secret_key(self, event: SecretKey) -> None:
+        """One of the open try, or one that was typed ahead and is nobody's."""
+        if event.count:
+            self.secrets.last = event
+        elif not is_secret(self.flow.program.steps.get(self.step)):
+            self.swallow, self.keys = "", (self.keys + VEILED)[:MAX_KEYS]
 
     def begin_secret(self) -> None:
         """The caller is asked for something sensitive."""
-        self._secrets.begin()
+        self.secrets.begin()
 
     @property
     def secret_key(self) -> SecretKey | None:
         """The last key of the open try."""
-        return self._secrets.last
+        return self.secrets.last
 
     def keep_secret(self, name: str) -> None:
         """What was typed is the variable's value."""
-        self._secrets.keep(name)
+        self.secrets.keep(name)
         self.set(name, HIDDEN)
 
-    def _forget_secrets(self) -> None:
-        """Another process goes on: what was typed is gone, and so are the orders that had it."""
-        self._secrets.forget()
-        for name, value in self.vars.items():
-            if name.startswith("vars.") and value == HIDDEN:
-                self.vars[name] = LOST
-        self._scope = None
-        for request, order in list(self.asking.items()):
-            awaited = self.wait is not None and ActionFailed in self.wait.kinds
-            if awaited and isinstance(order, commands.StartAction) and order.hidden and self.asking.pop(request, None) is not None:
-                self._advance(ActionFailed(self.id, request, "lost"))
+    def lose_secrets(self) -> None:
+        """Another process goes on: what was typed is gone."""
+        self.secrets.forget()
+        self.know({name: LOST if name.startswith("vars.") and value == HIDDEN else value for name, value in self.vars.items()})
+
+    def know(self, values: dict[str, Any]) -> None:
+        """These are the variables now, and no others."""
+        self.vars, self._scope = values, None
 
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
@@ -331,7 +299,7 @@ class Call:
             except Unreadable as error:
                 self.note(facts.Noticed(self.id, "value cannot be read", f"prompt {name}: {error}"))
                 out.append(f"text:{item.partition(':')[2]}")
-        return tuple(item for item in out if item.strip() != "text:")
+        return tuple(item for item in out if (said := text_in(item, self.language)) is None or said[0].strip())
 
     def mask(self, name: str | None) -> tuple[str, ...]:
         """The phrases of a prompt that is played while the caller waits: none where there is none, or where it was heard before."""
@@ -368,286 +336,8 @@ class Call:
 
     def note(self, fact: facts.Fact) -> None:
         """Write down something the flow brought about."""
-        if not self._muted:
-            self._out.append(fact)
-
-    # ---- driving -------------------------------------------------------------------------------------------------------
-
-    def begin(self, now: float, step: str = "") -> list[Any]:
-        """Enter the flow at its first step, or at the one named."""
-        self.now = now
-        self._enter(step or self.flow.program.start)
-        return self._taken()
-
-    def feed(self, event: Event | facts.Fact, now: float) -> list[Any]:
-        """Let one event of this call reach its flow; gives what that brought about, in order: facts, commands, orders."""
-        self.now = now
-        self.events += 1
-        if isinstance(event, DigitPressed):
-            if not self._note_key(event.digit):
-                return self._taken()
-            if self._script is not None and self._wants_a_person(self.flow.program.steps[self.step]):
-                self._to_a_person()
-                return self._taken()
-        elif isinstance(event, SessionWritten):
-            for name, value in event.values.items():
-                self.write(name, value)
-        elif isinstance(event, facts.TakenOver):
-            self.unsure = self.playing
-            self.unsent = 0 < event.last < self.played_at + SENT_WITHIN
-            self._more_time(now)
-            self._forget_secrets()
-        elif isinstance(event, SecretKey):
-            self._secrets.last = event if event.count else self._secrets.last
-        elif isinstance(event, PlaybackEnded) and event.playback == self.playing:
-            if event.playback == self.unsure and self.play is not None and self._never_began(event, self.play):
-                self._play_again(self.play)
-                return self._taken()
-            self.playing, self.unsure, self.play = "", "", None
-        elif isinstance(event, ActionSucceeded | ActionFailed) and (into := self.automation(event.request)) is not None:
-            event = self._keep_automated(into, event)
-        elif isinstance(event, RecordingEnded) and event.recording == self.recording:
-            self.recording = ""
-        if self.wait is None or self._script is None:
-            return self._taken()
-        if isinstance(event, TimerFired):
-            if event.timer == f"wait {self.waits}":
-                self._advance(None)
-        elif isinstance(event, self.wait.kinds) and self._is_for_the_step(event):
-            self._advance(event)
-        return self._taken()
-
-    def _play_again(self, order: commands.Play) -> None:
-        self.unsure = ""
-        self._emit(order)
-        if self.wait is not None and PlaybackEnded in self.wait.kinds:
-            self.deadline = self.now + longest(order.media)
-
-    def _never_began(self, ended: PlaybackEnded, order: commands.Play) -> bool:
-        """Whether a playback that was under way at the take-over had not been heard."""
-        return (ended.unseen and self.unsent) or self.now - self.played_at < shortest(order.media)
-
-    def _is_for_the_step(self, event: Event | facts.Fact) -> bool:
-        """Whether an event that is waited for is no answer to an earlier step's request, and none that came twice."""
-        request = getattr(event, "request", None)
-        return request is None or self.asking.pop(request, None) is not None
-
-    def automation(self, request: str) -> str | None:
-        """The name under which an automation's answer is kept, "" for nowhere; None for a request of a step."""
-        kind, dot, n = request.removeprefix(self.id).rpartition(".")
-        automations = self.flow.program.automations
-        if not (dot and kind.startswith(f"-{AUTOMATION}") and n.isdecimal() and int(n) < len(automations)):
-            return None
-        return automations[int(n)].into or ""
-
-    def _keep_automated(self, into: str, event: ActionSucceeded | ActionFailed) -> Event:
-        """Keep what an automation brought; for a step that waits for variables it is as if somebody had written them."""
-        self.automated.pop(event.request, None)
-        if into:
-            self.keep_found(into, event)
-            self.set(f"{into}.answered", True)
-        return SessionWritten(self.id, {f"{into}.answered": True} if into else {})
-
-    def divert(self, step: str, now: float) -> list[Any]:
-        """Leave the open step and go to another one (the flow's error exit)."""
-        self.now = now
-        for order in self.stop_bots():
-            self._emit(order)
-        self._stop()
-        self._enter(step)
-        return self._taken()
-
-    def bots(self) -> list[commands.StartBot]:
-        """The bot that has the call, or is to get it: one at most."""
-        return [order for order in self.asking.values() if isinstance(order, commands.StartBot)]
-
-    def stop_bots(self) -> list[commands.StopBot]:
-        """The orders that take the call back from its bot."""
-        return [commands.StopBot(self.id, order.request) for order in self.bots()]
-
-    def take_out(self) -> list[Any]:
-        """What the flow brought about before it failed, orders to the centre left out."""
-        return [thing for thing in self._taken() if not isinstance(thing, Order)]
-
-    def ask_again(self) -> list[commands.Command]:
-        """The requests whose answers are still awaited, to be made once more after a take-over."""
-        automated = ((request, order) for request, order in self.automated.items() if not order[3:])
-        return self._unanswered() + [commands.StartAction(self.id, request, *order) for request, order in automated]
-
-    def _unanswered(self) -> list[commands.Command]:
-        """The open step's own requests, where it waits for answers."""
-        return list(self.asking.values()) if self.wait is not None and any(kind in _ANSWERS for kind in self.wait.kinds) else []
-
-    def _more_time(self, now: float) -> None:
-        """What is asked again, and who writes variables, has time enough; so has a caller whose keys nobody took."""
-        if self._unanswered() or (self.wait is not None and SessionWritten in self.wait.kinds):
-            self.asked_until = now + REASK
-        elif self.deadline is not None and self.wait is not None and DigitPressed in self.wait.kinds:
-            self.deadline = max(self.deadline, now + REASK)
-
-    def stop(self) -> None:
-        """The flow is over, wherever it stands (the caller has left)."""
-        self._stop()
-
-    def _note_key(self, digit: str) -> bool:
-        """Keep a key for whoever wants keys; whether there is one. What is no key of a telephone's twelve is none."""
-        if len(digit) != 1 or digit not in "0123456789*#":
-            return False
-        swallow, self.swallow = self.swallow, ""
-        if digit == swallow and not self.keys and self.now <= self.swallow_until:
-            return False
-        self.keys = (self.keys + digit)[:MAX_KEYS]
-        return True
-
-    def _wants_a_person(self, node: Any) -> bool:
-        """Whether the key that reaches a person is all that was typed, in a step that has no use for it."""
-        return self.keys != "" and not getattr(node, "TAKES_KEYS", True) and self.keys == self.person_key(node)
-
-    def _to_a_person(self) -> None:
-        """Leave the open step, wherever it stands, for the way to a person."""
-        node = self.flow.program.steps[self.step]
-        self._stop()
-        if self.playing and self.play is not None:
-            self._emit(commands.StopPlay(self.id, self.playing))
-        if self.music:
-            self._emit(self.music_off())
-        self._enter(self._leave(node, PERSON))
-
-    def _stop(self) -> None:
-        if self._script is not None:
-            self._script.close()
-        self._script, self.wait, self.deadline = None, None, None
-
-    def _taken(self) -> list[Any]:
-        out, self._out = self._out, []
-        return out
-
-    def _enter(self, step: str) -> None:
-        """Run steps from here until one of them waits, or the flow ends."""
-        while True:
-            if self.steps >= MAX_STEPS + (ERROR_STEPS if self.failed else 0):
-                raise FlowError(f"more than {MAX_STEPS} steps in one call")
-            node = self.flow.program.steps[step]
-            self.steps += 1
-            self.step, self.asked_until, self.asking = step, 0.0, {}
-            self.entry = self._state_at_entry()
-            self.note(facts.StepEntered(self.id, step, node.do, self.steps))
-            if isinstance(node, nodes.Release):
-                self._emit(commands.Release(self.id, node.context, commands.FOR_GOOD if node.for_good else {}))
-                return
-            if isinstance(node, nodes.Hangup):
-                self._emit(commands.HangUp(self.id))
-                return
-            self._script = STEPS[node.do](self, node)
-            taken = PERSON if self._wants_a_person(node) else self._drive(None)
-            if taken is None:
-                return
-            step = self._leave(node, taken)
-
-    def _advance(self, event: Any) -> None:
-        node = self.flow.program.steps[self.step]
-        taken = self._drive(event)
-        if taken is not None:
-            self._enter(self._leave(node, taken))
-
-    def _leave(self, node: Any, taken: str) -> str:
-        self._script, self.wait, self.deadline = None, None, None
-        self.note(facts.StepLeft(self.id, self.step, taken))
-        reach = self.flow.program.reach_a_person
-        if taken == PERSON and reach is not None:
-            self.keys = ""
-            return reach.step
-        return str(node.ways()[taken])
-
-    def _drive(self, sent: Any) -> str | None:
-        """Send to the step's script until it waits (None) or ends (its exit)."""
-        assert self._script is not None
-        try:
-            asked = self._script.send(sent)
-            while not isinstance(asked, Wait):
-                self._emit(asked)
-                asked = self._script.send(None)
-        except StopIteration as end:
-            return str(end.value)
-        self.wait = asked
-        self.waits += 1
-        self.deadline = None if asked.seconds is None else self.now + max(asked.seconds, 0.0)
-        return None
-
-    def _emit(self, order: commands.Command | Order) -> None:
-        """Note what the command changes about what we believe of the PBX, and hand it on."""
-        if isinstance(order, commands.Answer):
-            self.answered = self.now
-        elif isinstance(order, commands.Play):
-            self.playing, self.play, self.played_at = order.playback, order, self.now
-        elif isinstance(order, commands.StopPlay) and order.playback == self.playing:
-            self.play = None
-        elif isinstance(order, commands.StartMusic):
-            self.music = True
-        elif isinstance(order, commands.StopMusic):
-            self.music = False
-        elif isinstance(order, commands.StartRecord):
-            self.recording = order.recording
-        elif isinstance(order, commands.StartAction | commands.SendMail | commands.SendSms | commands.KeepRecording | commands.StartBot):
-            self.asking[order.request] = order
-        elif isinstance(order, commands.HangUp):
-            self.leaving = "hangup"
-        elif isinstance(order, commands.Release):
-            self.leaving = "release"
-        if not self._muted:
-            self._out.append(order)
-
-    # ---- saving and driving again --------------------------------------------------------------------------------------
-
-    AT_ENTRY: ClassVar[tuple[str, ...]] = (
-        "step",
-        "steps",
-        "keys",
-        "swallow",
-        "swallow_until",
-        "minted",
-        "waits",
-        "events",
-        "answered",
-        "music",
-        "leaving",
-        "failed",
-        "playing",
-    )
-
-    def _state_at_entry(self) -> dict[str, Any]:
-        state = dict(zip(self.AT_ENTRY, _at_entry(self), strict=True))
-        return {**state, "vars": dict(self.vars), "heard": sorted(self.heard), "at": self.now}
-
-    def stand_at(self, entry: Mapping[str, Any]) -> None:
-        """Be as at the entry of a step."""
-        for name in self.AT_ENTRY:
-            setattr(self, name, entry[name])
-        self.vars, self.heard, self._scope = dict(entry["vars"]), set(entry["heard"]), None
-        self.entry, self.now, self.recording = dict(entry), entry["at"], ""
-
-    def drive_again(self, entry: Mapping[str, Any], since: list[tuple[float, Any]]) -> None:
-        """Bring the open step back to where it stood: from `entry`, with the (time, event) pairs handled since, silently."""
-        self.stand_at(entry)
-        with self._silence():
-            self.steps -= 1
-            self._enter(self.step)
-        self.drive_on(since)
-
-    def drive_on(self, since: list[tuple[float, Any]]) -> None:
-        """Let (time, event) pairs that were handled once be handled again, silently."""
-        with self._silence():
-            for at, event in since:
-                self.feed(event, at)
-
-    @contextmanager
-    def _silence(self) -> Iterator[None]:
-        self._muted = True
-        try:
-            yield
-        finally:
-            self._muted = False
-            self._out = []
+        if not self.muted:
+            self.out.append(fact)
 
     @property
     def standing(self) -> list[int | str]:
@@ -655,4 +345,15 @@ class Call:
         return [self.step, self.steps, self.waits, self.minted]
 
 
-_at_entry = attrgetter(*Call.AT_ENTRY)
+def call_variables(call: Call, returned: bool) -> dict[str, Any]:
+    """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
+    known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
+    values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    answers = {
+        f"{automation.into}.{key}": False
+        for automation in call.flow.program.automations
+        if automation.into
+        for key in ("found", "answered")
+    }
+    return answers | {f"call.{name}": value for name, value in values.items()}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from app.core import commands as do
 from app.core import facts
 from app.core.call import BOOKED, DIALLING, FLOW, OVER, QUEUED, TALKING, Call, Place
-from app.core.far import GRACE, OUTCOMES, Far
+from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
 from app.core.flow.script import BookCallback
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Callbacks:
             center.tell_soon(call, "allowed")
             return
         if call.wrapping:
-            center.end_wrap_up(call, "expire", now)
+            center.talks.end_wrap_up(call, "expire", now)
         queue = center.book.queues[order.queue]
         had = call.place if call.place and call.place.queue == queue.name else None
         call.booking = {
@@ -83,7 +83,7 @@ class Callbacks:
 
     def _wait(self, call: Call, now: float) -> None:
         """Into the queue, to the old place, without a channel."""
-        if not self._center.line_up(call, now):
+        if not self._center.offers.line_up(call, now):
             self._done(call, "not_reached", now)
 
     # ---- dialling --------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Callbacks:
         for name in ("ring", "pop"):
             center.timers.cancel(call.id, name)
         for verb in ("answer", "joined"):
-            center.work(offer.agent, call, verb, since)
+            center.agents.work(offer.agent, call, verb, since)
         call.phase = DIALLING
         call.booking = {**booking, "left": booking["left"] - 1}
         why = rules.refusal(rules.dialled(booking["number"]), booking["trunk"]) or rules.full(center.transfers_up())
@@ -105,7 +105,7 @@ class Callbacks:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
             return
-        call.far = Far(center.mint(call, "leg"), now, "outside")
+        call.far = Far(center.mint(call, "leg"), now, OUTSIDE)
         trunk, number, ring = booking["trunk"], booking["number"], booking["ring"]
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)
@@ -125,12 +125,12 @@ class Callbacks:
         self._center.timers.cancel(call.id, "far")
         if call.offer:
             self._center.emit(call, do.Talk(call.id, call.bridge, call.offer.leg))
-        self._center.connected(call, far.answered, now)
+        self._center.talks.connected(call, far.answered, now)
 
     def ended(self, call: Call, cause: int, now: float) -> None:
         """The customer's leg is gone."""
         if call.phase == TALKING:
-            self._center.talk_over(call, "caller", now)
+            self._center.talks.over(call, "caller", now)
             self._done(call, "called_back", now)
         else:
             self._not_reached(call, OUTCOMES.get(cause, "failed"), now)
@@ -141,7 +141,7 @@ class Callbacks:
         assert far is not None
         self._center.emit(call, far.hang_up(call.id))
         if call.phase == TALKING:
-            self._center.talk_over(call, "agent", now)
+            self._center.talks.over(call, "agent", now)
             self._done(call, "called_back", now)
         else:
             self._not_reached(call, "agent_left", now)
@@ -163,7 +163,7 @@ class Callbacks:
         center.timers.cancel(call.id, "far")
         center.emit(call, do.HangUpLeg(call.id, offer.leg))
         for verb in ("hangup", "expire"):
-            center.work(offer.agent, call, verb, now)
+            center.agents.work(offer.agent, call, verb, now)
         center.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, "not_reached"))
         center.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "not_reached"))
         center.emit(call, facts.CallbackTried(call.id, why, booking["left"]))

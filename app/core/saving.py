@@ -13,13 +13,18 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from app.core import driving, facts
 from app.core import events as ev
-from app.core import facts
+from app.core.book import NO_FLOW
 from app.core.call import DIALLING, FLOW, OFFERED, QUEUED, TRANSFER, Call, Offer, Place
-from app.core.center import NO_FLOW, Center, waiting_of
+from app.core.center import Center
 from app.core.far import Far
+from app.core.offers import waiting_of
 
-_NOT_PLAIN = {"flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"}
+_NOT_PLAIN = {
+    *("flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"),
+    *("secrets", "script", "out", "muted"),
+}
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
     *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
@@ -140,7 +145,7 @@ def restore(
 
 def _in_hand(row: Mapping[str, Any] | None, agent: str) -> bool:
     """Whether a call's row agrees that the agent has it in hand."""
-    return row is not None and row["offer"] is not None and row["offer"]["agent"] == agent
+    return row is not None and any(row[part] is not None and row[part][key] == agent for part, key in (("offer", "agent"), ("far", "to")))
 
 
 def _files_changed(center: Center, call: Call) -> str:
@@ -164,10 +169,10 @@ def _fed(thing: Any) -> bool:
 
 def _drive_to_where_it_stood(call: Call, row: Mapping[str, Any], fed: list[tuple[float, Any]]) -> str:
     """Drive the open step again as far as the row knows, and on with what came afterwards; says what is wrong with the outcome."""
-    call.drive_again(row["entry"], fed[row["entry"]["events"] : row["fed"]])
+    driving.drive_again(call, row["entry"], fed[row["entry"]["events"] : row["fed"]])
     if call.standing != row["check"]:
         return f"the step came out at {call.standing}, not at {row['check']}"
-    call.drive_on(fed[row["fed"] :])
+    driving.drive_on(call, fed[row["fed"] :])
     step, steps, _, minted = row["check"]
     if (call.step, call.steps, call.minted) != (step, steps, minted):
         return f"the step went on to {call.standing} from {row['check']}, where it only waited"
@@ -188,9 +193,9 @@ def _restore_call(center: Center, row: Mapping[str, Any], fed: list[tuple[float,
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
     if problem or not flowing:
-        call.stop()
+        driving.stop(call)
         if entry:
-            call.stand_at(entry)
+            driving.stand_at(call, entry)
         call.step, call.steps, call.waits, call.minted = row["check"]
         call.events = len(fed) if row["caller"] else row["fed"]
     for name in _CENTRE_OWNS:

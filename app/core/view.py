@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app.core.call import DIALLING, OFFERED, TALKING, Call
+from app.core.flow.texts import nested
+
+if TYPE_CHECKING:
+    from app.core.book import Book
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +30,41 @@ class LiveCall:
     playbacks: tuple[str, ...] = ()
     recordings: tuple[str, ...] = ()
     alone: bool = False
+
+
+def live_view(call: Call) -> LiveCall:
+    """What of one call the PBX adapter has to look for."""
+    legs = {}
+    if call.offer and call.offer.leg and call.phase in (OFFERED, DIALLING, TALKING):
+        legs[call.offer.leg] = "up" if call.offer.answered else "ringing" if call.offer.ringing else "created"
+    if call.far:
+        legs[call.far.leg] = "up" if call.far.answered else "ringing" if call.far.ringing else "created"
+    playing = (call.playing,) if call.playing and not call.leaving else ()
+    recordings = (call.recording,) if call.recording and not call.leaving else ()
+    alone = bool(call.booking) and not call.caller
+    return LiveCall(call.id, call.channel, bool(call.answered), call.caller, call.bridge, legs, playing, recordings, alone)
+
+
+def card_of(call: Call, book: Book) -> dict[str, Any]:
+    """What the agent is shown of a call: the very record that the flow used."""
+    spaces = nested(call.vars)
+    place = call.place
+    queue = book.queues.get(place.queue) if place else None
+    contact = spaces.pop("contact", {})
+    return {
+        "call": call.id,
+        "queue": place.queue if place else "",
+        "queue_title": (queue.title or queue.name) if queue else "",
+        "skills": dict(place.skills) if place else {},
+        "tier": contact.get("tier", ""),
+        "caller": call.ani,
+        "callback": call.booking.get("number", ""),
+        "name": call.name,
+        "contact": contact if contact.get("found") else {},
+        "reference": (place.attach if place else {}).get("reference", ""),
+        "attached": dict(place.attach) if place else {},
+        "vars": spaces.get("vars", {}),
+        "first_enqueue": place.first if place else 0.0,
+        "flow": call.flow.program.flow,
+        "wrap_up": queue.wrap_up if queue else 0.0,
+    }

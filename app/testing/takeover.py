@@ -12,7 +12,8 @@ from typing import Any
 
 from app.core import events as ev
 from app.core import facts
-from app.core.center import Book, Center
+from app.core.book import Book
+from app.core.center import Center
 from app.core.record import pack, unpack
 from app.core.saving import dump_agent, dump_call, restore
 

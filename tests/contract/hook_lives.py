@@ -61,7 +61,7 @@ async def _until(seq: int, store: Store) -> None:
     """Every target has a place in the journal, and it is this row or a later one."""
     for name in TARGETS:
         while True:
-            place = await store.cursor(f"webhook:{name}")
+            place = await store.readers.cursor(f"webhook:{name}")
             if place is not None and place[0] >= seq:
                 break
             await asyncio.sleep(0.005)

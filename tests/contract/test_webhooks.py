@@ -135,7 +135,7 @@ async def hooks(engine: Hall, receiver: Receiver, *names: str, clock: MovedClock
     running = asyncio.create_task(made.run())
     try:
         for name in names:
-            await eventually(partial(engine.store.cursor, f"webhook:{name}"))
+            await eventually(partial(engine.store.readers.cursor, f"webhook:{name}"))
         yield made
         assert not running.done(), "the hooks have ended"
     finally:
@@ -205,7 +205,7 @@ async def test_a_store_that_cannot_be_written_holds_a_target_up_and_ends_nothing
     async with hooks(engine, receiver, "gone", events=["CallEnded"]) as made:
         receiver.answers["gone"] = 410
         with monkeypatch.context() as patch:
-            patch.setattr(engine.store, "bury", busy)
+            patch.setattr(engine.store.readers, "bury", busy)
             await a_call(engine, 1)
             await until(lambda: refused > 1)
         await eventually(lambda: made.aside("gone"))

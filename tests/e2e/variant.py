@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.settings import DEMO
+from app.installation import DEMO
 from tests.e2e.house import LiveHouse
 
 

@@ -11,10 +11,12 @@ from app.actions.files import load_actions
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.center import Book, Center
+from app.core.book import Book
+from app.core.center import Center
 from app.core.defined import Kept, Staff, to_keep
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call
+from app.core.flow.spoken import text_in
 from app.core.flow.what_if import what_if
 from app.core.record import pack, rows_of, unpack
 from app.core.recorded import Row, plain
@@ -226,7 +228,7 @@ class Sim:
 
     def heard(self, call: str) -> str:
         """Everything that was played to a caller, as text."""
-        return " ".join(item.removeprefix("text:") for play in self.all(do.Play, call) for item in play.media)
+        return " ".join(said[0] if (said := text_in(item, "")) else item for play in self.all(do.Play, call) for item in play.media)
 
     def steps(self, call: str) -> list[str]:
         return [fact.step for fact in self.all(facts.StepEntered, call)]

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.bot_step import START, START_AGAIN
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
-from app.publish.centre import ProjectError, load_book
+from app.publish.centre import load_book
+from app.publish.reading import ProjectError
 from app.testing.centre import VirtualCentre
 from app.testing.project import Project
 from tests.unit.centre import OUTPUTS, PROJECT, Sim

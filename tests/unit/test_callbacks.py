@@ -13,8 +13,8 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, QueueDef
+from app.core.book import Book
 from app.core.call import BOOKED, DIALLING, QUEUED, TALKING
-from app.core.center import Book
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.saving import history_row

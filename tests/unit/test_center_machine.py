@@ -21,10 +21,12 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, IllegalMove, QueueDef, Relax
-from app.core.call import FLOW, OFFERED, QUEUED, TALKING
-from app.core.center import Book, Center, waiting_of
+from app.core.book import Book
+from app.core.call import FLOW, OFFERED, QUEUED, TALKING, TRANSFER
+from app.core.center import Center
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
+from app.core.offers import waiting_of
 from app.core.saving import dump_call, restore
 from app.pbx.reconcile import Found, Snapshot, reconcile
 from tests.unit.centre import SIMS, Sim
@@ -88,7 +90,7 @@ FLOW_FILE: dict[str, Any] = {
         "choose": {
             "do": "menu",
             "prompt": "choose",
-            "choices": {"1": "general", "2": "bye"},
+            "choices": {"1": "general", "2": "to_ann"},
             "retry_no_match": "again",
             "retry_no_input": "again",
             "tries": "2",
@@ -115,11 +117,23 @@ FLOW_FILE: dict[str, Any] = {
         "survey": {
             "do": "menu",
             "prompt": "choose",
-            "choices": {"1": "premium"},
+            "choices": {"1": "premium", "2": "to_cy"},
             "retry_no_match": "again",
             "retry_no_input": "again",
             "tries": "1",
             "exits": {"no_match": "bye", "no_input": "bye"},
+        },
+        "to_ann": {
+            "do": "transfer",
+            "agent": "ann",
+            "ring": "5",
+            "exits": {"talked": "survey", "no_answer": "general", "busy": "premium", "failed": "bye"},
+        },
+        "to_cy": {
+            "do": "transfer",
+            "agent": "cy",
+            "ring": "5",
+            "exits": {"talked": "bye", "no_answer": "to_ann", "busy": "to_ann", "failed": "general"},
         },
         "sorry": {"do": "say", "prompt": "sorry", "exits": {"done": "away"}},
         "away": {"do": "release"},
@@ -566,6 +580,9 @@ class CentreMachine(RuleBasedStateMachine):
                 assert (state == "wrap_up") == call.wrapping
             else:
                 assert call.phase not in (OFFERED, TALKING)
+            assert (call.phase == TRANSFER) == (call.far is not None)
+            if call.far:
+                expected[call.far.agent, call.id] = "talking" if call.far.answered else "offered"
         assert rows == expected
 
     @invariant()
@@ -590,6 +607,8 @@ class CentreMachine(RuleBasedStateMachine):
                 assert call.music
                 assert "max_wait" in timers
                 assert call.phase == QUEUED or {"ring", "pop"} & set(timers)
+            elif call.far:
+                assert call.far.answered or (call.music and "far" in timers)
             elif call.phase == FLOW and not call.leaving and not call.lost:
                 assert call.deadline is not None
                 assert timers[f"wait {call.waits}"] == call.deadline

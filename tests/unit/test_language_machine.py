@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from app.core import events as ev
-from app.core.center import Book
+from app.core.book import Book
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from tests.unit.centre import Sim

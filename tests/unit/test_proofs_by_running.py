@@ -9,10 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core import commands, facts
+from app.core import commands, driving, facts
 from app.core import events as ev
-from app.core.call import Call
-from app.core.center import call_variables
+from app.core.call import Call, call_variables
 from app.core.flow.compiled import Compiled, compile_program
 from app.core.flow.program import Program
 from app.core.flow.script import QUIET
@@ -121,9 +120,9 @@ def runs(flow: Compiled) -> Iterator[bool]:
         call = Call("c", "channel", flow, ani="+4930123")
         call.vars.update(call_variables(call, False))
         try:
-            out = call.begin(0.0)
+            out = driving.begin(call, 0.0)
             for choice in choices:
-                out += call.feed(answers(call, out)[choice], 0.0)
+                out += driving.feed(call, answers(call, out)[choice], 0.0)
         except BadText:
             yield True
             continue
@@ -142,10 +141,10 @@ def slow_runs(flow: Compiled) -> Iterator[float]:
         choices = open_.pop()
         call = Call("c", "channel", flow, ani="+4930123")
         call.vars.update(call_variables(call, False))
-        out = call.begin(0.0)
+        out = driving.begin(call, 0.0)
         for choice in choices:
             assert call.deadline is not None
-            out += call.feed(late(call, out)[choice], call.deadline)
+            out += driving.feed(call, late(call, out)[choice], call.deadline)
         if call.leaving:
             yield call.now
         else:

@@ -10,8 +10,8 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, QueueDef
-from app.core.call import REASK
-from app.core.center import Book
+from app.core.book import Book
+from app.core.driving import REASK
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.flow.script import QUIET, longest

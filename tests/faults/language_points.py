@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from app.up import fetch
+from app.installation import fetch
 from tests.e2e.house import PREMIUM, UNKNOWN, LiveHouse
 from tests.e2e.test_bot_real import EchoBot
 from tests.e2e.variant import project

@@ -32,7 +32,7 @@ from app.core.events import (
     TimerFired,
 )
 from app.core.flow import program as nodes
-from app.core.flow.script import PERSON, VEILED, Order, Wait, longest, shortest
+from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, longest, shortest
 from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
 
@@ -133,7 +133,7 @@ def _is_for_the_step(call: Call, event: Event | facts.Fact) -> bool:
 def divert(call: Call, step: str, now: float) -> list[Any]:
     """Leave the open step and go to another one (the flow's error exit)."""
     call.now = now
-    for order in stop_bots(call):
+    for order in (*stop_bots(call), *_stop_recording(call)):
         _emit(call, order)
     stop(call)
     _enter(call, step)
@@ -148,6 +148,18 @@ def bots(call: Call) -> list[commands.StartBot]:
 def stop_bots(call: Call) -> list[commands.StopBot]:
     """The orders that take the call back from its bot."""
     return [commands.StopBot(call.id, order.request) for order in bots(call)]
+
+
+def _stop_recording(call: Call) -> list[commands.Command | Order]:
+    """The orders that end what is being recorded: the next step may be a sensitive input.
+
+    A message is sent with what was said so far when the caller leaves; of anything else nothing is kept.
+    """
+    if not call.will or call.will["whole"]:
+        return []
+    recording = call.will["recording"]
+    kept = call.will["mail"] is not None
+    return [commands.StopRecord(call.id, recording), *(() if kept else (LeaveWill(), commands.DropRecording(call.id, recording)))]
 
 
 def take_out(call: Call) -> list[Any]:

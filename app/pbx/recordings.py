@@ -24,15 +24,21 @@ class Recordings:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._waiting: set[str] = set()
+        """Recordings that begin as soon as nothing plays."""
 
-    async def fetch(self, name: str) -> bytes:
-        """A finished recording as a WAV file; one that is just ending is waited for. Raises `AriError`."""
+    async def _over(self, name: str) -> None:
+        """Wait for one that is just ending."""
         for _ in range(LIVE_LOOKS):
             try:
                 await self._orders.link.request(requests.look_at_recording(name, "live"))
             except AriNotFound:
                 break
             await asyncio.sleep(LIVE_AGAIN)
+
+    async def fetch(self, name: str) -> bytes:
+        """A finished recording as a WAV file; one that is just ending is waited for. Raises `AriError`."""
+        await self._over(name)
         return await self._orders.link.fetch(requests.recording_file(name), LIST_WITHIN)
 
     async def stray(self) -> list[str]:
@@ -42,7 +48,8 @@ class Recordings:
         return [name for name in names if (made := RECORDING.fullmatch(name)) and made[1] not in self._orders.book.calls]
 
     async def drop(self, name: str) -> None:
-        """Delete a recording; one that has gone is silence. Raises `AriError`."""
+        """Delete a recording; one that is just ending is waited for, and one that has gone is silence. Raises `AriError`."""
+        await self._over(name)
         with contextlib.suppress(AriNotFound):
             await self._orders.link.request(requests.drop_recording(name))
 
@@ -53,10 +60,14 @@ class Recordings:
             self._orders.answer_for_nothing(command)
         elif command.recording not in self._orders.book.recordings:
             self._orders.book.add_recording(caller, command.recording)
+            self._waiting.add(command.recording)
             self._orders.when_quiet(caller, partial(self._record_now, caller, command, request))
 
     def _record_now(self, caller: Caller, command: commands.StartRecord, request: Request) -> None:
         """A channel in a bridge cannot be recorded: a caller whom nobody talks to leaves it first."""
+        if command.recording not in self._waiting:
+            return
+        self._waiting.discard(command.recording)
         caller.joins = ""
         if caller.bridge:
             self._orders.send(caller, None, requests.leave(caller.bridge, caller.channel))
@@ -79,6 +90,9 @@ class Recordings:
             self._orders.take_all(self._orders.book.recording_ended(command.recording, "failed"))
 
     def stop(self, caller: Caller, command: commands.StopRecord) -> None:
-        """End a recording."""
-        if command.recording in self._orders.book.recordings:
+        """End a recording; one that has not begun never will."""
+        if command.recording in self._waiting:
+            self._waiting.discard(command.recording)
+            self._orders.take_all(self._orders.book.recording_ended(command.recording, "never_was"))
+        elif command.recording in self._orders.book.recordings:
             self._orders.send(caller, command, requests.stop_record(command.recording))

@@ -104,6 +104,27 @@ async def test_a_recording_that_cannot_be_says_so_once(fake: FakeAri, how: str) 
         assert await h.next(ev.RecordingEnded, within=10) == ev.RecordingEnded(call, name, "failed")
 
 
+async def test_a_recording_that_is_stopped_before_it_began_never_begins_and_one_that_ends_is_waited_for_to_be_deleted(
+    fake: FakeAri,
+) -> None:
+    async with house(fake) as h:
+        call = await h.caller()
+        h.pbx.carry_out(do.Play(call, f"{call}-pb1", ("sound:long",)))
+        await until(lambda: fake.asked("POST", "channels/.*/play/.*"))
+        h.pbx.carry_out(do.StartRecord(call, f"{call}-rc1", 20, 3))
+        h.pbx.carry_out(do.StopRecord(call, f"{call}-rc1"))
+        assert await h.next(ev.RecordingEnded) == ev.RecordingEnded(call, f"{call}-rc1", "never_was")
+        await h.next(ev.PlaybackEnded)
+        h.pbx.carry_out(do.StartRecord(call, f"{call}-rc2", 20, 3))
+        await until(lambda: fake.recordings)
+        assert list(fake.recordings) == [f"{call}-rc2"]
+        dropping = asyncio.create_task(h.pbx.recordings.drop(f"{call}-rc2"))
+        await until(lambda: fake.asked("GET", f"recordings/live/{call}-rc2"))
+        await fake.recorded(f"{call}-rc2", b"what was said")
+        await dropping
+        assert not fake.stored
+
+
 async def test_a_caller_who_hangs_up_ends_the_recording_which_is_told(fake: FakeAri) -> None:
     async with house(fake) as h:
         call = await h.caller()

@@ -13,7 +13,7 @@ from tests.e2e.house import LiveHouse
 
 @contextmanager
 def restarted(house: LiveHouse, **environment: str) -> Iterator[None]:
-    """The application started again with these variables; afterwards as it was."""
+    """The application started again with these variables. Afterwards it is down: whoever asks for the `house` next starts it as it was."""
     if house.installation.pid("application") is not None:
         house.kill()
     house.environment = environment
@@ -24,7 +24,6 @@ def restarted(house: LiveHouse, **environment: str) -> Iterator[None]:
         house.environment = {}
         if house.installation.pid("application") is not None:
             house.kill()
-        house.start()
 
 
 def project(folder: Path, *, ring: int = 15, **flows: str) -> Path:

@@ -156,8 +156,9 @@ CAUSES = (0, 3, 16, 17, 18, 19, 20, 21, 26, 27, 34, 38, 41)
 
 
 def small_book() -> Book:
-    compiled = compile_program(Program.model_validate(FLOW_FILE), QUEUES)
-    return Book({"1": compiled}, QUEUES, AGENTS, max_calls=6)
+    direct = {**FLOW_FILE, "flow": "direct", "dnis": ["3"], "start": "to_cy"}
+    flows = {flow["dnis"][0]: compile_program(Program.model_validate(flow), QUEUES) for flow in (FLOW_FILE, direct)}
+    return Book(flows, QUEUES, AGENTS, max_calls=6)
 
 
 @dataclass
@@ -330,7 +331,7 @@ class CentreMachine(RuleBasedStateMachine):
             self.happen(ev.AgentSignedIn(agent))
             self.happen(ev.AgentBecameReady(agent))
 
-    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "1", "2")), back=st.integers(0, 4))
+    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "2", "3", "3")), back=st.integers(0, 4))
     def a_caller_arrives(self, ani: str, dnis: str, back: int) -> None:
         call = f"call{len(self.lines) + 1}"
         self.lines[call] = Line(call, f"channel-{call}", up=back == 4)

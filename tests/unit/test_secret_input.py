@@ -17,6 +17,7 @@ from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.flow.secret import HIDDEN
 from app.core.record import pack
+from app.core.wills import END_WITHIN
 from tests.unit.centre import Sim
 from tests.unit.test_center_machine import AGENTS, EXAMPLES, FLOW_FILE, QUEUES, STEPS, CentreMachine
 from tests.unit.test_replay import again, under
@@ -226,7 +227,7 @@ def test_a_key_of_which_nothing_is_known_barges_in_as_any_other() -> None:
     sim.answer_action(call, {"name": "Anna"})
     sim.hangs_up(call)
     nowhere(sim)
-    assert under(sim, call, sim.book.flows["1"]).undetermined == "what was typed at 'input pin' is never written down"
+    assert under(sim, call, sim.book.flows["1"]).verdict == "same way"
 
 
 @pytest.mark.parametrize("typed", [0, 1, 3])
@@ -302,6 +303,63 @@ def test_an_agent_is_not_shown_it() -> None:
     sim.press(call, PIN)
     assert PIN not in json.dumps(sim.last(do.Pop, call).card)
     sim.hangs_up(call)
+    nowhere(sim)
+
+
+# ---- recordings -----------------------------------------------------------------------------------------------------------
+
+SPEAK: dict[str, Any] = {"do": "record", "into": "name", "exits": dict.fromkeys(("recorded", "nothing", "failed"), "end")}
+MESSAGE: dict[str, Any] = {
+    "do": "voicemail",
+    "to": "night@example.com",
+    "subject": "s",
+    "body": "b",
+    "prompt": "ask",
+    "exits": dict.fromkeys(("left", "nothing", "failed"), "end"),
+}
+
+
+def recorded(step: dict[str, Any]) -> tuple[Sim, str, str]:
+    """A caller who is being recorded, with a way to a sensitive input: the call and the recording."""
+    steps = {"first": step, **PIN_LAST, "end": END}
+    sim = flow(steps, entries={"pin": "ask"}, on_error="ask", prompts={"sorry": "Sorry."})
+    call = ring_in(sim)
+    if step is MESSAGE:
+        sim.prompt_ends(call)
+    return sim, call, sim.last(do.StartRecord, call).recording
+
+
+@pytest.mark.parametrize("how", ["steered", "failed", "crashed"])
+def test_who_is_sent_from_a_recording_to_a_sensitive_input_is_recorded_no_longer(how: str) -> None:
+    sim, call, recording = recorded(SPEAK)
+    if how == "crashed":
+        sim.crash()
+    sim.happen(ev.CallSteered(call, "pin", "desk") if how == "steered" else ev.StepFailed(call, "a mistake of ours"))
+    assert sim.at_step(call) == "ask"
+    orders = [type(thing) for thing in sim.out if isinstance(thing, do.StopRecord | do.DropRecording)]
+    assert orders == [do.StopRecord, do.DropRecording]
+    sim.happen(ev.RecordingEnded(call, recording, "", 3))
+    sim.press(call, PIN)
+    assert sim.last(do.StartAction, call).sent["pin"] == PIN
+    sim.hangs_up(call)
+    assert call not in sim.center.calls
+    assert len(sim.all(do.DropRecording)) == 1
+    nowhere(sim)
+
+
+def test_a_message_that_is_broken_off_so_is_sent_as_far_as_it_went() -> None:
+    sim, call, recording = recorded(MESSAGE)
+    sim.happen(ev.CallSteered(call, "pin", "desk"))
+    assert (sim.last(do.StopRecord, call).recording, sim.all(do.DropRecording)) == (recording, [])
+    sim.happen(ev.RecordingEnded(call, recording, "", 3))
+    sim.press(call, PIN)
+    sim.hangs_up(call)
+    sim.wait(END_WITHIN + 0.1)
+    sim.happen(ev.RecordingKept(call, sim.last(do.KeepRecording, call).request, 3.0))
+    mail = sim.last(do.SendMail, call)
+    assert mail.attachment == recording
+    sim.happen(ev.MailSent(call, mail.request))
+    assert [order.recording for order in sim.all(do.DropRecording)] == [recording]
     nowhere(sim)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.api.auth import Credentials
-from app.settings import DEMO
+from app.installation import DEMO
 from app.up import Installation, UpError
 
 ZOE = 'agents:\n  "201": {name: Zoe, queues: [general], skills: {lang.en: 8}}\n'

@@ -166,7 +166,8 @@ def shape_of(program: Program, step: str) -> Shape:
         return ()
     reach = program.reach_a_person
     person = reach.key if reach and reach.step != step and node.reach_a_person else ""
-    return node.length, node.min_length, node.terminator, node.pattern, node.barge_in, node.between_keys, node.total, person
+    limits = node.length, node.min_length, node.terminator, node.pattern, *node.choices
+    return *limits, node.barge_in, node.between_keys, node.total, person
 
 
 def asked(action: str, params: Mapping[str, Any], typed: tuple[str, ...] = ()) -> str:

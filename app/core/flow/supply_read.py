@@ -234,7 +234,7 @@ class _Reader:
             return
         name = input_of(self._program, self._step)
         if not name:
-            if not isinstance(self._program.steps.get(self._step), KEYLESS):
+            if secret is None and not isinstance(self._program.steps.get(self._step), KEYLESS):
                 self._early.append(Key(digit, 0.0, early=True))
             return
         began = next((since for since, _ in self._playing.values()), None)

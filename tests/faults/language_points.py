@@ -55,6 +55,7 @@ steps:
     ask:
       caller: {action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}}
       other: {action: crm.contact_by_reference, with: {digits: "REFERENCE"}}
+    budget: 8
     exits: {done: both, some: bye, failed: bye}
   both: {do: say, prompt: both, exits: {done: bye}}
   bye: {do: hangup}

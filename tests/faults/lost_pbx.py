@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,16 @@ from tests.phones import Caller, free_port, until
 AT = {
     "confirm": (UNKNOWN, "1131", "right"),
     "wait_for": (UNKNOWN, "1132", "hold"),
-    "gather": (PREMIUM, "1133", "ask"),
     "language, hours, set, switch, subflow": (UNKNOWN, "1134", "ask.type"),
+    "bot": (UNKNOWN, "1137", "talk"),
+    "transfer": (outside_points.NUMBER, "1110", "out"),
+    "callback": (outside_points.NUMBER, "1120", "ask"),
+    "voicemail": (outside_points.NUMBER, "1100", "take"),
     "sms": (UNKNOWN, "1135", "text"),
     "automation": (PREMIUM, "1136", "answer"),
-    "bot": (UNKNOWN, "1137", "talk"),
-    "voicemail": (outside_points.NUMBER, "1100", "take"),
-    "transfer": (outside_points.NUMBER, "1110", "out"),
-    "callback, asked": (outside_points.NUMBER, "1120", "ask"),
+    "gather": (PREMIUM, "1133", "ask"),
 }
-"""Who waits where: the number that calls, the number called, and the step."""
+"""Who waits where: the number that calls, the number called, and the step. Those who wait for a few seconds only come last."""
 FREE_WITHIN = 5.0
 
 
@@ -43,7 +43,8 @@ def asterisk_dies(house: LiveHouse) -> dict[str, Any]:
         _start(house, stack, silent.getsockname()[1])
         set_up(house, port)
         far = far_phone(port, ring=None)
-        agent = stack.enter_context(house.agent_phone("103", ring=0.3, ready=False))
+        stack.callback(far.close)
+        stack.enter_context(house.agent_phone("103", ring=0.3, ready=False))
         dialling, waiting = _books(house, stack), _books(house, stack)
         house.tell("103", "ready")
         until(lambda: far.heard_of("invite"), 10, "the customer's phone to ring")
@@ -73,7 +74,6 @@ def asterisk_dies(house: LiveHouse) -> dict[str, Any]:
         tries = {call: [e["left"] for e in house.timeline(call) if e["type"] == "CallbackTried"] for call in (dialling, waiting)}
         assert tries == {dialling: [2], waiting: []}
         assert len(again.sipp.logged("invite")) == 2, "each is called back once"
-        assert len(agent.sipp.logged("invite")) == 3
     house.check()
     return {"freed_after": round(freed, 2)}
 
@@ -116,7 +116,8 @@ def _called_back(house: LiveHouse, *calls: str) -> bool:
     """Whether these calls were; the agent does not linger over what there is to write down."""
     hand = house.agent("103")["hand"]
     if hand and hand["phase"] == "wrap_up":
-        house.tell("103", "wrap-up-done", call=hand["call"], disposition="test", remarks="")
+        with suppress(OSError):  # it may be over by now
+            house.tell("103", "wrap-up-done", call=hand["call"], disposition="test", remarks="")
     rows = [house.ended(call) for call in calls]
     return all(row is not None and row["outcome"] == "called_back" for row in rows)
 

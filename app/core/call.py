@@ -124,6 +124,8 @@ class Call:
     played_at: float = 0.0
     unsure: str = ""
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
+    unsent: bool = False
+    """The process before is not known to have lived for long enough to have it begun, either: when it is not found, it was not."""
     recording: str = ""
     asking: dict[str, commands.Command] = field(default_factory=dict)
     """The open step's requests that have no answer yet, by their ids."""

@@ -33,13 +33,15 @@ from app.core.events import (
 )
 from app.core.flow import program as nodes
 from app.core.flow.part import around
-from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, shortest
+from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, longest, shortest
 from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
 
 MAX_STEPS = 200
 ERROR_STEPS = 20
 """Steps that a call has beyond those for its error exit."""
+SENT_WITHIN = 1.0
+"""Seconds after which an order has certainly gone out."""
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
 _ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
@@ -87,15 +89,14 @@ def feed(call: Call, event: Event | facts.Fact, now: float) -> list[Any]:
             call.write(name, value)
     elif isinstance(event, facts.TakenOver):
         call.unsure = call.playing
+        call.unsent = 0 < event.last < call.played_at + SENT_WITHIN
         _more_time(call, now)
         _forget_secrets(call)
     elif isinstance(event, SecretKey):
         call.note_secret_key(event)
     elif isinstance(event, PlaybackEnded) and event.playback == call.playing:
-        never_begun = event.playback == call.unsure and call.play is not None and now - call.played_at < shortest(call.play.media)
-        if never_begun and call.play is not None:
-            call.unsure = ""
-            _emit(call, call.play)
+        if event.playback == call.unsure and call.play is not None and _never_began(call, event, call.play):
+            _play_again(call, call.play)
             return _taken(call)
         call.playing, call.unsure, call.play = "", "", None
     elif isinstance(event, ActionSucceeded | ActionFailed) and (into := automations.into_of(call, event.request)) is not None:
@@ -110,6 +111,18 @@ def feed(call: Call, event: Event | facts.Fact, now: float) -> list[Any]:
     elif isinstance(event, call.wait.kinds) and _is_for_the_step(call, event):
         _advance(call, event)
     return _taken(call)
+
+
+def _never_began(call: Call, ended: PlaybackEnded, order: commands.Play) -> bool:
+    """Whether a playback that was under way at the take-over had not been heard."""
+    return (ended.unseen and call.unsent) or call.now - call.played_at < shortest(order.media)
+
+
+def _play_again(call: Call, order: commands.Play) -> None:
+    call.unsure = ""
+    _emit(call, order)
+    if call.wait is not None and PlaybackEnded in call.wait.kinds:
+        call.deadline = call.now + longest(order.media)
 
 
 def _is_for_the_step(call: Call, event: Event | facts.Fact) -> bool:

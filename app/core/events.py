@@ -80,10 +80,14 @@ class SecretKey(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class PlaybackEnded(CallEvent):
-    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played."""
+    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played.
+
+    `unseen`: it was not there when it was looked for after a gap, so that it has ended or never began.
+    """
 
     playback: str
     ok: bool = True
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class LegAnswered(CallEvent):
 class LegEnded(CallEvent):
     """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us.
 
-    -1: it was ordered, and there never was one.
+    -1: it was ordered, and there never was one. -2: it rang when it was last seen; whether it was answered since, nobody saw.
     """
 
     leg: str
@@ -381,7 +385,7 @@ class TimerFired(Event):
 
 @dataclass(frozen=True, slots=True)
 class TookOver(Event):
-    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything.
+    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything, if only its lease.
 
     The rest is what a replay needs to take over as this process did: whether it was blind at first, the hash of its queues and agents, its
     flows (`name version`, in order), the agents' rows that it found, and the versions of the program itself and of its evaluators.

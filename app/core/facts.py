@@ -156,7 +156,9 @@ class CallbackEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TakenOver(Fact):
-    """Another process goes on with the call from here."""
+    """Another process goes on with the call from here. `last` is when the one before was last alive; 0: not told."""
+
+    last: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

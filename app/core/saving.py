@@ -28,7 +28,7 @@ _NOT_PLAIN = {
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
     *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
-    *("playing", "played_at", "unsure", "recording", "asked_until"),
+    *("playing", "played_at", "unsure", "unsent", "recording", "asked_until"),
 )
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 _PLACE, _OFFER, _FAR = (tuple(f.name for f in fields(kind)) for kind in (Place, Offer, Far))

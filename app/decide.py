@@ -118,7 +118,7 @@ class _Drive:
     async def to_its_decision(self) -> Decision:
         """Drive it until the flow does what only a call can have done."""
         await self._beside()
-        out = self._step(partial(driving.begin, self._call, self._call.answered))
+        out = self._step(partial(driving.begin, self._call, "", self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
                 decision = self._decided(thing)

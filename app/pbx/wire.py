@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from app.core import commands, events
+from app.core.frozen import frozen
 from app.core.view import LiveCall
 from app.pbx.ari import Request
 from app.pbx.keys import Keys
@@ -86,14 +87,14 @@ class BadCommand(ValueError):
     """A command holds something that must not reach Asterisk; says what."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LegEntered(events.CallEvent):
     """A leg of ours is in our application and can be joined and dialled. For the adapter alone; never posted."""
 
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelLeft(events.CallEvent):
     """The caller's channel is out of our application and of its bridge. For the adapter alone; never posted."""
 

@@ -54,13 +54,13 @@ def names(template: str) -> set[str]:
     return found | {node.name for node in tree.find_all(jinja2.nodes.Name) if id(node) not in spaces}
 
 
-def fill(template: str, scope: Mapping[str, Any]) -> str:
+def fill(template: str, scope: dict[str, Any]) -> str:
     """The text with `scope`'s values, of at most 4,000 characters; raises `BadText` where a name has no value."""
     ready = compiled(template)
     if ready is None:
         return template
     try:
-        return ready.render(scope)[:MAX_TEXT]
+        return "".join(ready.root_render_func(ready.new_context(scope, shared=True)))[:MAX_TEXT]
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise BadText(f"{template!r}: {error}") from None
 

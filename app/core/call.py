@@ -175,9 +175,10 @@ class Call:
     def keep(self, space: str, values: Mapping[str, Any]) -> None:
         """Store an action's attributes under the name that the flow chose. One that has no value stays unset."""
         self.forget(space)
-        for name, value in values.items():
-            if value is not None:
-                self.set(f"{space}.{name}", value)
+        kept = {name: value for name, value in values.items() if value is not None}
+        if kept:
+            self.spaces[space] = kept
+            self.vars |= {f"{space}.{name}": value for name, value in kept.items()}
 
     def keep_found(self, space: str, answer: Event | None) -> bool:
         """Store an answer under a name, with `<name>.found`: whether it succeeded and, where it counts, counted one.
@@ -193,9 +194,8 @@ class Call:
 
     def forget(self, space: str) -> None:
         """Drop what an earlier action stored under a name: of two records that differ nothing may be mixed."""
-        for name in [name for name in self.vars if name.startswith(f"{space}.")]:
-            del self.vars[name]
-            self._spaces = None
+        for key in self.spaces.pop(space, ()):
+            del self.vars[f"{space}.{key}"]
 
     def test(self, condition: str) -> bool:
         """Whether a named condition holds; raises `ConditionFailed`."""

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.actions.files import ActionDef, ActionFileError, load_actions
-from app.settings import DEMO, Settings, read_settings
+from app.cli_common import AsJson, fail, out, table, tell_json
+from app.installation import DEMO
+from app.installation import HERE as INSTALLED
 
 if TYPE_CHECKING:
     from app.actions.draft import Draft
+    from app.actions.method import ActionDef
     from app.actions.probe import Tried
+    from app.settings import Settings
 
 Project = Annotated[Path, typer.Option("--project", help="the folder whose actions/ these are")]
 Config = Annotated[Path | None, typer.Option("--config", help="the settings: the section systems.<name> of each, and the allowed origins")]
-AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
-HERE = Path("build/up/callwright.toml")
+HERE = INSTALLED / "callwright.toml"
 
 action = typer.Typer(no_args_is_help=True, help="Actions: the methods of other systems that flows use.")
-out = Console(highlight=False)
 
 
 @action.callback()
 def quietly() -> None:
     """Say what came of it, not how it went."""
+    import structlog
+
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -50,6 +51,8 @@ def try_one(
 
     Exit status 1 when it failed, or when a sample does not hold.
     """
+    import asyncio
+
     from app.actions.probe import spelled, try_live, try_samples
 
     definitions = _definitions(project)
@@ -76,19 +79,19 @@ def health_of_all(project: Project = DEMO, config: Config = None, as_json: AsJso
 
     Actions that write are not asked; of them it is checked that their settings are there. Exit status 1 when one does not answer well.
     """
+    import asyncio
+
     from app.actions.probe import health
 
     settings = _settings(config)
     tried = asyncio.run(health(_definitions(project), settings.systems, settings.origins))
     if as_json:
-        print(json.dumps([_plain(one) for one in tried], indent=1, ensure_ascii=False))
+        tell_json([_plain(one) for one in tried])
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("action", "asked with", "outcome", "ms", "why"):
-            table.add_column(column, overflow="fold")
+        told = table("action", "asked with", "outcome", "ms", "why")
         for one in tried:
-            table.add_row(one.action, one.title, _coloured(one), str(one.ms or ""), Text(one.detail))
-        out.print(table)
+            told.add_row(one.action, one.title, _coloured(one), str(one.ms or ""), Text(one.detail))
+        out.print(told)
     raise typer.Exit(0 if all(one.well for one in tried) else 1)
 
 
@@ -107,6 +110,8 @@ def new(
 
     No secret of the curl line is in it; they go into the settings. With --call, an OpenAPI operation is asked with the settings' secrets.
     """
+    import asyncio
+
     from app.actions.failures import Failed
     from app.actions.scaffold import add_answer, ask, from_curl, from_openapi, written
 
@@ -143,14 +148,17 @@ def _hints(draft: Draft, to: Path | None, call: bool) -> None:
 
 
 def _definitions(project: Path) -> dict[str, ActionDef]:
+    from app.actions.files import ActionFileError, load_actions
+
     try:
         return load_actions(project / "actions")
     except ActionFileError as error:
-        out.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
 
 
 def _settings(config: Path | None) -> Settings:
+    from app.settings import read_settings
+
     try:
         return read_settings(config or (HERE if HERE.exists() else None))
     except (ValueError, OSError) as error:
@@ -166,16 +174,16 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
 
 def _tell(tried: Sequence[Tried], as_json: bool, live: bool) -> None:
     if as_json:
-        print(json.dumps([_plain(one) for one in tried], indent=1, ensure_ascii=False))
+        tell_json([_plain(one) for one in tried])
         return
     for one in tried:
         about = f"{one.action}, {one.title}" if not live else one.action
         out.print(Text.assemble((about, "bold"), ": ", _coloured(one), f" in {one.ms} ms", f"  {one.detail}" if one.detail else ""))
-        table = Table.grid(padding=(0, 2))
+        values = Table.grid(padding=(0, 2))
         for name, value in one.values.items():
-            table.add_row(f"  {name}", Text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+            values.add_row(f"  {name}", Text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
         if one.values:
-            out.print(table)
+            out.print(values)
         for problem in one.wrong:
             out.print(Text(f"  {problem}", "red"))
 

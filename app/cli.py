@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+import gc
 import logging
 import sys
 import time
@@ -13,28 +12,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from app.action_cli import action
+from app.call_cli import show_call
+from app.cli_common import AsJson, State, fail, out, table, tell_json
 from app.flow_cli import flow, show_proven
+from app.forget_cli import forget
+from app.installation import DEMO, HERE, Installed, fetch
 from app.new_cli import new
 from app.publish_cli import register as register_publishing
 from app.replay_cli import replay
-from app.settings import DEMO
-from app.show_call import show_call
-from app.up import Installation, UpError, demo_lines, fetch
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from app.pbx.check import AsteriskAccess, Finding
     from app.settings import Settings
-
-State = Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")]
-AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
-HERE = Path("build/up")
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="A call centre as code, native to Asterisk.", pretty_exceptions_enable=False
@@ -46,10 +41,10 @@ show.command("call")(show_call)
 register_publishing(flow)
 app.command("replay")(replay)
 app.command("new")(new)
+app.command("forget")(forget)
 app.add_typer(asterisk, name="asterisk")
 app.add_typer(flow, name="flow")
 app.add_typer(action, name="action")
-out = Console(highlight=False)
 _BEGAN = time.monotonic()
 
 
@@ -60,6 +55,8 @@ def say(line: str) -> None:
 
 def configure_logging() -> None:
     """One JSON object a line on standard output, levels from info."""
+    import structlog
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -74,6 +71,7 @@ def configure_logging() -> None:
 @app.command()
 def run(config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None) -> None:
     """Run the application in the foreground, until SIGTERM."""
+    gc.disable()
     from app.main import run as serve
 
     configure_logging()
@@ -83,7 +81,9 @@ def run(config: Annotated[Path | None, typer.Option(help="a TOML file of setting
 @app.command()
 def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Start everything on this machine, on loopback: Asterisk, CRM, mail catcher, application, watchdog."""
+    from app.main import read_project
     from app.proving import prove_files
+    from app.up import Installation, UpError, demo_lines
 
     installation = Installation(state, project)
     proven = prove_files(project)
@@ -96,28 +96,29 @@ def up(state: State = HERE, project: Annotated[Path, typer.Option(help="the fold
         out.print(f"[red]could not start:[/red] {error}", markup=True)
         raise typer.Exit(1) from None
     say("everything is up")
-    for line in demo_lines(installation):
+    for line in demo_lines(installation, sorted(read_project(project)[0].flows)):
         out.print(line, markup=False, soft_wrap=True)
 
 
 @app.command("check")
 def check_project(project: Annotated[Path, typer.Argument(help="the folder of flows, actions, queues and agents")] = DEMO) -> None:
     """Check a project's files and prove its flows without starting anything: every mistake, with its file and line."""
-    from app.main import read_project
     from app.proving import prove_files
 
     proven = prove_files(project)
     show_proven(proven)
-    if not proven.right:
+    book = proven.book
+    if not proven.right or book is None:
         raise typer.Exit(1)
-    book, definitions = read_project(project)
     numbers = ", ".join(sorted(book.flows))
-    print(f"nothing wrong: flows for {numbers}; {len(definitions)} actions, {len(book.queues)} queues, {len(book.agents)} agents")
+    print(f"nothing wrong: flows for {numbers}; {proven.actions} actions, {len(book.queues)} queues, {len(book.agents)} agents")
 
 
 @app.command()
 def down(state: State = HERE) -> None:
     """Stop everything that `up` started."""
+    from app.up import Installation
+
     Installation(state).down(say)
     say("everything is down")
 
@@ -125,14 +126,14 @@ def down(state: State = HERE) -> None:
 @app.command()
 def status(state: State = HERE, as_json: AsJson = False) -> None:
     """What runs and what does not, and why. Exit status 1 when something is not well."""
-    rows = Installation(state).status()
+    rows = Installed(state).status()
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
+        tell_json([asdict(row) for row in rows])
     else:
-        table = _table("part", "state", "pid", "address", "why")
+        told = _table("part", "state", "pid", "address", "why")
         for row in rows:
-            table.add_row(row.name, row.state, str(row.pid or ""), row.address, row.why)
-        out.print(table)
+            told.add_row(row.name, row.state, str(row.pid or ""), row.address, row.why)
+        out.print(told)
     raise typer.Exit(0 if all(row.state == "running" for row in rows) else 1)
 
 
@@ -143,15 +144,15 @@ def calls(
     """The calls that are up; with --all those that have ended too."""
     rows = _ask(state, f"/v1/calls?state={'all' if everything else 'active'}")["calls"]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        tell_json(rows)
         return
-    table = _table("call", "state", "flow", "step", "caller", "queue", "position", "agent", "since", "outcome")
+    told = _table("call", "state", "flow", "step", "caller", "queue", "position", "agent", "since", "outcome")
     for row in rows:
         position = "" if row["position"] is None else str(row["position"])
         since = (
             f"{time.time() - row['arrived']:.0f} s" if row["ended"] is None else time.strftime("%H:%M:%S", time.localtime(row["arrived"]))
         )
-        table.add_row(
+        told.add_row(
             row["id"][:8],
             row["state"],
             row["flow"],
@@ -163,7 +164,7 @@ def calls(
             since,
             row["outcome"],
         )
-    out.print(table)
+    out.print(told)
 
 
 @show.command()
@@ -171,13 +172,13 @@ def agents(state: State = HERE, as_json: AsJson = False) -> None:
     """Every agent, with what is in hand."""
     rows = _ask(state, "/v1/agents")["agents"]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        tell_json(rows)
         return
-    table = _table("agent", "name", "presence", "work", "reason", "phone", "call", "skills")
+    told = _table("agent", "name", "presence", "work", "reason", "phone", "call", "skills")
     for row in rows:
         skills = ", ".join(f"{name} {level}" for name, level in row["skills"].items())
-        table.add_row(row["id"], row["name"], row["presence"], row["work"], row["reason"], row["phone"], row["call"][:8], skills)
-    out.print(table)
+        told.add_row(row["id"], row["name"], row["presence"], row["work"], row["reason"], row["phone"], row["call"][:8], skills)
+    out.print(told)
 
 
 @show.command()
@@ -185,13 +186,13 @@ def queues(state: State = HERE, as_json: AsJson = False) -> None:
     """Every queue, with who waits and who could serve."""
     rows = _ask(state, "/v1/queues")["queues"]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        tell_json(rows)
         return
-    table = _table("queue", "title", "waiting", "longest", "agents")
+    told = _table("queue", "title", "waiting", "longest", "agents")
     for row in rows:
         able = ", ".join(f"{count} {name}" for name, count in sorted(row["agents"].items()))
-        table.add_row(row["name"], row["title"], str(row["waiting"]), f"{row['longest_wait']:.0f} s", able)
-    out.print(table)
+        told.add_row(row["name"], row["title"], str(row["waiting"]), f"{row['longest_wait']:.0f} s", able)
+    out.print(told)
 
 
 @asterisk.command()
@@ -211,6 +212,8 @@ def check(
     Options win over the settings. Passwords are never options: they come from the settings, or from CALLWRIGHT_ARI__PASSWORD and
     CALLWRIGHT_AMI__SECRET. Nothing is changed anywhere. Exit status 1 when calls would not work, 0 when all is well or only unwise.
     """
+    import asyncio
+
     from app.pbx.check import AsteriskAccess, check_asterisk
 
     file = config or (state / "callwright.toml" if (state / "callwright.toml").exists() else None)
@@ -231,7 +234,7 @@ def check(
     )
     findings = asyncio.run(check_asterisk(access))
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+        tell_json([asdict(finding) for finding in findings])
     else:
         _show_findings(findings, access)
     raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
@@ -243,11 +246,11 @@ def _show_findings(findings: Sequence[Finding], access: AsteriskAccess) -> None:
     if not findings:
         out.print("[green]nothing is missing[/green]")
         return
-    table = _table("", "what", "why it matters", "how to mend it")
+    told = _table("", "what", "why it matters", "how to mend it")
     for finding in findings:
         level = Text(finding.level, "red" if finding.level == "error" else "yellow")
-        table.add_row(level, *map(Text, (finding.what, finding.why, finding.how_to_fix)))
-    out.print(table)
+        told.add_row(level, *map(Text, (finding.what, finding.why, finding.how_to_fix)))
+    out.print(told)
 
 
 def _settings(file: Path | None) -> Settings:
@@ -263,24 +266,20 @@ def _settings(file: Path | None) -> Settings:
 
 
 def _ask(state: Path, path: str) -> Any:
-    installation = Installation(state)
+    installation = Installed(state)
     if not installation.config.exists():
-        out.print(f"nothing was started from {state} yet: run `callwright up`")
-        raise typer.Exit(1)
+        fail(f"nothing was started from {state} yet: run `callwright up`")
+    base, token = installation.api
     try:
-        return fetch(f"http://127.0.0.1:{installation.ports.api}{path}", installation.keep()["admin_token"])
+        return fetch(base + path, token)
     except urllib.error.HTTPError as error:
-        out.print(f"the application says {error.code}: {error.read().decode(errors='replace')[:300]}", markup=False)
+        fail(f"the application says {error.code}: {error.read().decode(errors='replace')[:300]}")
     except OSError as error:
-        out.print(f"the application does not answer: {getattr(error, 'reason', error)}; see `callwright status`", markup=False)
-    raise typer.Exit(1)
+        fail(f"the application does not answer: {getattr(error, 'reason', error)}; see `callwright status`")
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=column in _WHOLE, overflow="fold")
-    return table
+    return table(*columns, whole=_WHOLE)
 
 
 _WHOLE = frozenset({"call", "state", "since", "outcome", "agent", "presence", "work", "part", "pid", "queue", "caller", "position"})

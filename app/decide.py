@@ -29,7 +29,7 @@ from typing import Any
 
 import structlog
 
-from app.actions.files import ActionDef
+from app.actions.method import ActionDef
 from app.core import automations, driving, facts
 from app.core import commands as do
 from app.core import events as ev

@@ -37,14 +37,12 @@ import structlog
 from app import failpoints
 from app.core import commands
 from app.core import events as ev
-from app.core.acd import IllegalMove, UnknownAgent
-from app.core.book import AWAY, Book
+from app.core.book import Book
 from app.core.center import Center
 from app.core.defined import Staff, read_program, to_keep
+from app.core.mistakes import REFUSALS, after_a_mistake
 from app.core.record import TYPES, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, history_row, restore
-from app.core.session import SessionRefused
-from app.core.versions import NotPublished
 from app.store import TTL, Batch, LeaseLost, Recovered, Store, StoreClash, StoreError
 from app.store.lease import clock as lease_clock
 
@@ -355,27 +353,19 @@ class Engine:
             self._passing("before_handled", [event])
         try:
             out = self.center.fail(event.call, event.error, now) if isinstance(event, ev.StepFailed) else self.center.handle(event, now)
-        except (IllegalMove, UnknownAgent, SessionRefused, NotPublished) as refusal:
+        except REFUSALS as refusal:
             if arrival.done is not None and not arrival.done.done():
                 arrival.done.set_exception(refusal)
             return
         except Exception as error:
             log.exception("an event could not be handled", type=type(event).__name__, call=getattr(event, "call", ""))
-            out = self._after_a_mistake(getattr(event, "call", ""), error, now)
+            out = after_a_mistake(self.center, getattr(event, "call", ""), error, now, _nor_could_it_fail)
             if arrival.done is not None and not arrival.done.done():
                 arrival.done.set_exception(error)
         self._write_down(event, out, now, pending)
         if arrival.done is not None and not arrival.done.done():
             pending.done.append(arrival.done)
             pending.batch.full = True
-
-    def _after_a_mistake(self, call: str, error: Exception, now: float) -> list[Any]:
-        """A mistake of ours in the handling of one event ends in that call's error exit, and never in the end of the loop."""
-        try:
-            return self.center.fail(call, f"{type(error).__name__}: {error}", now)
-        except Exception:
-            log.exception("nor could the call take its error exit", call=call)
-            return [commands.Release(call, AWAY, commands.FOR_GOOD)] if call in self.center.calls else []
 
     def _write_down(self, event: ev.Event, out: list[Any], now: float, pending: Pending) -> None:
         """One row for each call that this event concerns: the event first, then what came of it, in order."""
@@ -522,6 +512,10 @@ def _take(things: list[T], n: int) -> list[T]:
     """The first `n` of them, taken off."""
     taken, things[:] = things[:n], things[n:]
     return taken
+
+
+def _nor_could_it_fail(call: str) -> None:
+    log.exception("nor could the call take its error exit", call=call)
 
 
 def _is_empty(pending: Pending) -> bool:

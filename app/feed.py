@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from app.core import events, facts
@@ -50,7 +50,7 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: set[asyncio.Event] = set()
-        self.veil: Callable[[dict[str, Any]], dict[str, Any]] = lambda message: message
+        self.veil: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] = _as_it_is
         """Takes out of a message what may not be told."""
 
     def poke(self) -> None:
@@ -67,14 +67,15 @@ class Feed:
         found: list[tuple[Place, dict[str, Any]]] = []
         read = place.seq if place.step == END_OF_ROW else place.seq - 1
         for seq, call, records in await self._store.journal_after(read, AT_ONCE):
-            told = [(at, self.veil(message)) for at, message in _messages(seq, call, records) if at > place]
+            told = [(at, await self.veil(message)) for at, message in _messages(seq, call, records) if at > place]
             found += told or ([(Place(seq, END_OF_ROW), {})] if seq > place.seq else [])
         return found
 
     async def one(self, place: Place) -> dict[str, Any] | None:
         """The message at exactly this place; None when its call was forgotten or the journal does not have it any more."""
         for seq, call, records in await self._store.journal_after(place.seq - 1, 1):
-            return next((self.veil(message) for at, message in _messages(seq, call, records) if at == place), None)
+            message = next((message for at, message in _messages(seq, call, records) if at == place), None)
+            return None if message is None else await self.veil(message)
         return None
 
     async def follow(self, place: Place) -> AsyncIterator[tuple[Place, dict[str, Any]]]:
@@ -93,6 +94,10 @@ class Feed:
                 place = Place(found[-1][0].seq if found else place.seq, END_OF_ROW)
         finally:
             self._waiting.discard(changed)
+
+
+async def _as_it_is(message: dict[str, Any]) -> dict[str, Any]:
+    return message
 
 
 def _messages(seq: int, call: str, records: Iterable[list[Any]]) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
-from app.actions.files import ActionFileError
-from app.core.flow.words import unknown
-from app.settings import DEMO
+from app.cli_common import AsJson, fail, out, tell_json
+from app.installation import DEMO
 
 if TYPE_CHECKING:
     from app.proving import Proven
@@ -19,9 +16,8 @@ if TYPE_CHECKING:
     from app.publish.proofs import Report
 
 flow = typer.Typer(no_args_is_help=True, help="Flows: proofs, pictures, versions, the schema for editors.")
-out = Console(highlight=False)
 
-Kind = Literal["flow", "centre", "actions"]
+Kind = Literal["flow", "subflow", "centre", "actions"]
 Project = Annotated[Path | None, typer.Option(help="the folder of flows, actions, queues and agents; that of the files unless given")]
 
 
@@ -30,7 +26,7 @@ def check(
     paths: Annotated[list[Path] | None, typer.Argument(help="flow files; all of the project unless given")] = None,
     project: Project = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="also which ways round are allowed, and why")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prove flows over all their paths; each mistake is shown with its line and a path on which it happens.
 
@@ -44,7 +40,7 @@ def check(
 
     proven = prove_files(_project(project, paths), [_existing(path) for path in paths or ()])
     if as_json:
-        print(json.dumps({"problems": proven.problems, "flows": [as_dict(report) for report in proven.reports]}, indent=1))
+        tell_json({"problems": proven.problems, "flows": [as_dict(report) for report in proven.reports]})
     else:
         show_proven(proven)
         for report in proven.reports:
@@ -72,30 +68,34 @@ def show(
 
 @flow.command("schema")
 def schema(of: Annotated[Kind, typer.Option(help="which files")] = "flow") -> None:
-    """Print the JSON Schema of flow files, of action files, or of centre.yaml, for editors that check as you type."""
-    from app.actions.files import Connector, Method
-    from app.publish.schema import centre_schema, file_of_methods, flow_schema
+    """Print the JSON Schema of flow files, of shared subflows, of action files, or of centre.yaml, for editors that check as you type."""
+    from app.actions.files import Connector
+    from app.actions.method import Method
+    from app.publish.schema import centre_schema, file_of_methods, flow_schema, subflow_schema
 
-    made = file_of_methods(Connector, Method) if of == "actions" else flow_schema() if of == "flow" else centre_schema()
-    print(json.dumps(made, indent=1))
+    if of == "actions":
+        made = file_of_methods(Connector, Method)
+    else:
+        made = {"flow": flow_schema, "subflow": subflow_schema, "centre": centre_schema}[of]()
+    tell_json(made)
 
 
 def _context(name: str, project: Path | None) -> Context:
     """The flow of this name or file; ends the program where there is none, or where it is not right."""
+    from app.actions.files import ActionFileError
+    from app.core.flow.words import unknown
     from app.proving import read_flows
-    from app.publish.centre import ProjectError
+    from app.publish.reading import ProjectError
 
     file = Path(name)
     is_file = file.suffix in (".yaml", ".yml") and file.is_file()
     try:
         flows = read_flows(_project(project, [file] if is_file else None), [file] if is_file else ())
     except (ProjectError, ActionFileError) as error:
-        out.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
     found = next((context for context in flows if is_file or context.program.flow == name), None)
     if found is None:
-        out.print(unknown("flow", name, (context.program.flow for context in flows)), markup=False, soft_wrap=True)
-        raise typer.Exit(1)
+        fail(unknown("flow", name, (context.program.flow for context in flows)))
     return found
 
 
@@ -129,8 +129,10 @@ def _project(project: Path | None, paths: list[Path] | None) -> Path:
         return project
     if not paths:
         return DEMO
-    around = paths[0].resolve().parent.parent
-    if not (around / "centre.yaml").is_file():
+    from app.publish.shared import project_of
+
+    around = project_of(paths[0])
+    if around is None:
         raise typer.BadParameter(f"{paths[0]} is in no project's folder of flows; say --project")
     return around
 

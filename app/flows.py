@@ -21,9 +21,9 @@ from app.core.flow.program import Program
 from app.core.versions import FIGURES, Line, Version
 from app.engine import Engine
 from app.proving import Reader
-from app.publish.centre import ProjectError
 from app.publish.diff import differences
 from app.publish.drawing import svg
+from app.publish.reading import ProjectError
 from app.store import StoreError
 
 log = structlog.get_logger()

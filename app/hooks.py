@@ -46,7 +46,7 @@ class Hooks:
         await asyncio.gather(*(self._serve(name, hook) for name, hook in self._hooks.items()))
 
     async def _serve(self, name: str, hook: Webhook) -> None:
-        kept = await self._store.cursor(f"webhook:{name}")
+        kept = await self._store.readers.cursor(f"webhook:{name}")
         start = self._feed.now() if kept is None else Place(*kept)
         if kept is None:
             await self._move(name, start)
@@ -74,7 +74,7 @@ class Hooks:
                 return await self._move(name, place)
             if time.time() - began > (GIVE_UP_SOON if _its_own_fault(why) else GIVE_UP):
                 log.error("a webhook was put aside", target=name, id=str(place), reason=why)
-                return await self._store.bury(f"webhook:{name}", *place, time.time(), why[:200])
+                return await self._store.readers.bury(f"webhook:{name}", *place, time.time(), why[:200])
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -88,7 +88,7 @@ class Hooks:
 
     async def _move(self, name: str, place: Place) -> None:
         try:
-            await self._store.move_cursor(f"webhook:{name}", *place)
+            await self._store.readers.move_cursor(f"webhook:{name}", *place)
         except StoreError as error:  # it will come twice, if this process ends before the next one is noted
             log.warning("how far a webhook has got could not be noted", target=name, reason=str(error))
 
@@ -96,13 +96,13 @@ class Hooks:
 
     async def aside(self, name: str) -> list[dict[str, Any]]:
         """What a target did not take in 72 hours: id, when it was given up, why."""
-        found = await self._store.buried(f"webhook:{name}")
+        found = await self._store.readers.buried(f"webhook:{name}")
         return [{"id": str(Place(seq, step)), "at": at, "reason": reason} for seq, step, at, reason in found]
 
     async def again(self, name: str) -> tuple[int, int]:
         """Try once more to deliver all that was put aside; how many were taken, and how many were not."""
         taken = left = 0
-        for seq, step, _, _ in await self._store.buried(f"webhook:{name}"):
+        for seq, step, _, _ in await self._store.readers.buried(f"webhook:{name}"):
             place = Place(seq, step)
             message = await self._feed.one(place)
             why = (
@@ -114,7 +114,7 @@ class Hooks:
                 left += 1
             else:
                 taken += 1
-                await self._store.unbury(f"webhook:{name}", seq, step)
+                await self._store.readers.unbury(f"webhook:{name}", seq, step)
         return taken, left
 
 

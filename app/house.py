@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from app.actions.sensitive import Sensitive
-from app.api.backend import Flows, Refused, StorageBusy
+from app.actions.sensitive import Sensitive, veiled
+from app.api.backend import Archive, Flows, Refused, StorageBusy
 from app.core import commands
 from app.core.acd import IllegalMove, UnknownAgent
 from app.core.call import DIALLING, OFFERED, QUEUED, TALKING, Call
-from app.core.events import DigitPressed, Event, LegRinging
+from app.core.events import CallArrived, DigitPressed, Event, LegRinging, SessionWritten
+from app.core.facts import Noticed, Queued, Transferred, WrapUpEnded
 from app.core.flow.texts import nested
 from app.core.session import SessionRefused
 from app.core.versions import NotPublished
@@ -31,13 +32,16 @@ PATIENCE = 5.0
 FEED = 1000
 _STATES = {QUEUED: "waiting", OFFERED: "offered", TALKING: "talking"}
 _CALLED_BACK = {OFFERED: "offered", DIALLING: "dialling", TALKING: "talking"}
+_SAYS_MORE = frozenset(kind.__name__ for kind in (CallArrived, SessionWritten, Noticed, Queued, Transferred, WrapUpEnded))
+"""The messages in which there is more than the centre's own words and numbers."""
 Health = Callable[[], Mapping[str, Any]]
 
 
 class House:
-    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks. `flows` is to be set by whoever has them."""
+    """`app.api.backend.Backend` over an engine; also the adapter of what goes to desks. `flows` and `archive` are set from outside."""
 
     flows: Flows
+    archive: Archive
 
     def __init__(
         self,
@@ -53,6 +57,8 @@ class House:
         self._feed.veil = self._veiled
         self._hooks = hooks
         self._parts = dict(parts)
+        self._secrets: dict[str, tuple[frozenset[str], tuple[Any, ...]]] = {}
+        """What was sensitive in calls that have ended, and of which something is still to be told."""
         self._readers: dict[asyncio.Queue[dict[str, Any] | None], str | None] = {}
         self.closing = ""
         engine.listeners.append(self._happened)
@@ -86,16 +92,35 @@ class House:
 
     def _shown(self, call: Call, thing: dict[str, Any]) -> dict[str, Any]:
         """The same without what the actions of this call's flow call sensitive."""
-        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program.steps.values(), call.vars)
+        shown: dict[str, Any] = self._sensitive.shown(thing, call.flow.program, call.vars)
         return shown
 
-    def _veiled(self, message: dict[str, Any]) -> dict[str, Any]:
-        """A message about a live call without what is sensitive."""
-        call = self._engine.center.calls.get(message["call"]) if self._sensitive else None
-        return message if call is None else self._shown(call, message)
+    async def _veiled(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message about a call without what is sensitive: what that is, of a call that has ended its own journal tells."""
+        if not self._sensitive or not message["call"]:
+            return message
+        call = self._engine.center.calls.get(message["call"])
+        if call is not None:
+            return self._shown(call, message)
+        if message["type"] not in _SAYS_MORE:
+            return message
+        try:
+            shown: dict[str, Any] = veiled(message, *await self._secrets_of(message["call"]))
+        except Forgotten:
+            return {name: message[name] for name in ("id", "type", "at", "call")}
+        return shown
+
+    async def _secrets_of(self, call: str) -> tuple[frozenset[str], tuple[Any, ...]]:
+        """Names and values; raises `Forgotten`."""
+        if call not in self._secrets:
+            records = await self._engine.store.history.timeline(call) or []
+            self._secrets[call] = self._sensitive.found_in(_entry(record) for _, record in records)
+            if len(self._secrets) > FEED:
+                self._secrets.pop(next(iter(self._secrets)))
+        return self._secrets[call]
 
     def _row(self, call: Call) -> dict[str, Any]:
-        place = call.place
+        place, known = call.place, self._sensitive.known(call.flow.program, call.vars)
         return {
             "id": call.id,
             "state": _state(call),
@@ -105,9 +130,9 @@ class House:
             "ani": call.ani,
             "dnis": call.dnis,
             "name": call.name,
-            "tier": call.vars.get("contact.tier", ""),
-            "reference": (place.attach.get("reference", "") if place else "") or call.vars.get("contact.reference", ""),
-            "contact": call.vars.get("contact.id", ""),
+            "tier": known.get("contact.tier", ""),
+            "reference": (place.attach.get("reference", "") if place else "") or known.get("contact.reference", ""),
+            "contact": known.get("contact.id", ""),
             "queue": place.queue if place else "",
             "position": self._engine.center.acd.position(call.id) or None,
             "skills": dict(place.skills) if place else {},
@@ -132,16 +157,16 @@ class House:
         return self._shown(found, {"call": found.id, "version": found.written, "step": found.step, "variables": spaces})
 
     async def ended_calls(self, limit: int, before: float | None = None) -> list[dict[str, Any]]:
-        rows = await self._engine.store.ended_calls(limit, before)
-        return [_ended(row) for row in rows]
+        rows = await self._engine.store.history.ended_calls(limit, before)
+        return [_ended(self._sensitive.ended(row)) for row in rows]
 
     async def ended_call(self, call: str) -> dict[str, Any] | None:
-        row = await self._engine.store.ended_call(call) or self._engine.ended.get(call)
-        return None if row is None else _ended(row)
+        row = await self._engine.store.history.ended_call(call) or self._engine.ended.get(call)
+        return None if row is None else _ended(self._sensitive.ended(row))
 
     async def timeline(self, call: str) -> list[dict[str, Any]] | None:
         try:
-            records = await self._engine.store.timeline(call)
+            records = await self._engine.store.history.timeline(call)
         except Forgotten:
             raise Refused("forgotten", f"call {call} was forgotten") from None
         if records is None:
@@ -188,7 +213,10 @@ class House:
     def _card(self, call: Call) -> dict[str, Any]:
         card = card_of(call, self._engine.center.book)
         waited = (call.connected or self._engine.clock.now()) - (card["first_enqueue"] or call.arrived)
-        return self._shown(call, {**card, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)})
+        tier = self._sensitive.known(call.flow.program, call.vars).get("contact.tier", card["tier"])
+        return self._shown(
+            call, {**card, "tier": tier, "contact": card["contact"] or None, "collected": card["vars"], "waited": max(waited, 0.0)}
+        )
 
     def queues(self) -> list[dict[str, Any]]:
         center, now = self._engine.center, self._engine.clock.now()

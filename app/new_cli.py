@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.core.flow.words import unknown
-from app.settings import DEMO
+from app.installation import DEMO
 
 TEMPLATES = Path(__file__).parent / "templates"
 HOTLINE = "order-status"
@@ -30,6 +29,8 @@ def new(
     template: Annotated[str, typer.Option(help=f"what to begin with: {', '.join(templates())}")] = "order-processing",
 ) -> None:
     """Make a project of your own, with flows, actions, queues, agents and tests that pass at once. Nothing is overwritten."""
+    from app.core.flow.words import unknown
+
     known = templates()
     if template not in known:
         raise typer.BadParameter(unknown("template", template, known), param_hint="--template")

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.files import ActionFileError, load_actions
+from app.actions.method import ActionDef
 from app.core.acd import AgentDef, QueueDef
+from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
-from app.publish.centre import ProjectError, agent_defs, load_book, load_centre, load_flow, queue_defs
+from app.publish.centre import read_files
+from app.publish.flowfile import load_flow
 from app.publish.meaning import Asked, Context
 from app.publish.proofs import Report, prove
+from app.publish.reading import ProjectError
 from app.publish.release import as_document, check_again
-from app.yamlfile import Document, read_yaml
+from app.publish.shared import Shared
+from app.yamlfile import Document
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What is wrong with a project's files as such, and the report of each flow that could be read."""
+    """What is wrong with a project's files as such, and the report of each flow that could be read; the book where nothing is wrong."""
 
     problems: tuple[str, ...]
-    reports: tuple[Report, ...]
+    reports: tuple[Report, ...] = ()
+    book: Book | None = None
+    actions: int = 0
 
     @property
     def right(self) -> bool:
@@ -35,41 +42,33 @@ def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
     """Check a project and prove its flows, or only those of `paths`. Every mistake is in what comes back; nothing is raised."""
     try:
         definitions = load_actions(project / "actions")
-        centre = load_centre(project)
-    except (ActionFileError, ProjectError) as error:
-        return Proven(tuple(error.problems), ())
-    outputs = {name: definition.outputs for name, definition in definitions.items()}
-    chosen = list(paths)
-    problems: list[str] = []
-    if not chosen:
-        try:
-            load_book(project, outputs)
-        except ProjectError as error:
-            problems += error.problems
-    queues, agents = queue_defs(centre), agent_defs(centre)
-    asked = {name: told(definition) for name, definition in definitions.items()}
-    reports: list[Report] = []
-    files = chosen or sorted((project / "flows").glob("*.yaml"))
-    if not files:
-        problems.append(f"{project / 'flows'}: there is no flow file")
-    for path in files:
-        try:
-            document = read_yaml(path)
-            flow = load_flow(path, outputs, queues, document, project=project)
-            reports.append(prove(path, document, flow, queues, agents, asked))
-        except ProjectError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    return Proven(tuple(problems), tuple(reports))
+    except ActionFileError as error:
+        return Proven(tuple(error.problems))
+    files = read_files(project, _outputs(definitions), paths)
+    book, asked = files.book, _asked(definitions)
+    problems = files.problems
+    if not files.flows and not problems:
+        problems = (f"{project / 'flows'}: there is no flow file",)
+    reports = tuple(prove(file.path, file.document, file.flow, book.queues, book.agents, asked) for file in files.flows)
+    return Proven(problems, reports, None if problems else book, len(definitions))
 
 
 def read_flows(project: Path, paths: Iterable[Path] = ()) -> list[Context]:
     """The flows of a project, or only those of `paths`, ready to be looked at; raises `ProjectError` or `ActionFileError`."""
     definitions = load_actions(project / "actions")
-    outputs = {name: definition.outputs for name, definition in definitions.items()}
-    queues = queue_defs(load_centre(project))
-    asked = {name: told(definition) for name, definition in definitions.items()}
-    files = list(paths) or sorted((project / "flows").glob("*.yaml"))
-    return [Context(load_flow(path, outputs, queues, project=project), asked) for path in files]
+    files = read_files(project, _outputs(definitions), paths)
+    if files.problems:
+        raise ProjectError(list(files.problems))
+    asked = _asked(definitions)
+    return [Context(file.flow, asked) for file in files.flows]
+
+
+def _outputs(definitions: Mapping[str, ActionDef]) -> dict[str, Mapping[str, str]]:
+    return {name: definition.outputs for name, definition in definitions.items()}
+
+
+def _asked(definitions: Mapping[str, ActionDef]) -> dict[str, Asked]:
+    return {name: told(definition) for name, definition in definitions.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +83,25 @@ class Reader:
     queues: Mapping[str, QueueDef]
     agents: Mapping[str, AgentDef]
 
-    @property
-    def outputs(self) -> dict[str, Mapping[str, str]]:
-        return {name: definition.outputs for name, definition in self.definitions.items()}
-
     def read(self, name: str, content: str | Mapping[str, Any]) -> Compiled:
         """A flow as YAML text or as JSON values, called `name` in what is told of it."""
         document = as_document(name, content)
-        flow = load_flow(Path(name), self.outputs, self.queues, document, project=self.project)
+        flow = load_flow(Path(name), _outputs(self.definitions), self.queues, document, shared=Shared(self.project))
         self._prove(name, document, flow)
         return flow
 
     def again(self, program: Program) -> Compiled:
         """An older program, against the actions, queues and agents of today."""
-        flow = check_again(program, self.outputs, self.queues)
+        flow = check_again(program, _outputs(self.definitions), self.queues)
         self._prove(program.flow, Document({}), flow)
         return flow
 
     def context(self, flow: Compiled) -> Context:
         """A flow ready to be looked at."""
-        return Context(flow, self._asked)
-
-    @property
-    def _asked(self) -> dict[str, Asked]:
-        return {action: told(definition) for action, definition in self.definitions.items()}
+        return Context(flow, _asked(self.definitions))
 
     def _prove(self, name: str, document: Document, flow: Compiled) -> None:
-        report = prove(Path(name), document, flow, self.queues, self.agents, self._asked)
+        report = prove(Path(name), document, flow, self.queues, self.agents, _asked(self.definitions))
         if report.errors:
             raise ProjectError([f"{each.file}:{each.line}: {each.where}: {each.what}" for each in report.errors])
 

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from app.core.flow.program import Program
-from app.publish.centre import ProjectError, load_program
-from app.publish.diff import Change, differences
-from app.up import Installation, fetch
-from app.yamlfile import YamlError, parse_yaml
+from app.cli_common import AsJson, State, fail, out, table, tell_json
+from app.installation import HERE, Installed, fetch
 
-State = Annotated[
-    Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where the installation of `callwright up` keeps everything")
-]
+if TYPE_CHECKING:
+    from app.core.flow.program import Program
+    from app.publish.diff import Change
+
 Url = Annotated[
     str, typer.Option("--url", envvar="CALLWRIGHT_URL", help="an application elsewhere; its token comes from CALLWRIGHT_TOKEN alone")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
 Share = Annotated[float | None, typer.Option("--share", min=0, max=100, help="give it to this percentage of calls first")]
 Numbers = Annotated[list[str] | None, typer.Option("--number", help="give it to callers with this number first; can be given often")]
 GuardCalls = Annotated[int | None, typer.Option(min=1, max=200, help="calls after which it may be taken back by itself; 50 unless given")]
@@ -37,10 +31,8 @@ GuardMargin = Annotated[
     float | None, typer.Option(min=0, max=100, help="points that abandons, failures or defaults may be worse; 15 unless given")
 ]
 Note = Annotated[str, typer.Option(help="why, for whoever looks at the versions later")]
-HERE = Path("build/up")
 PATIENCE = 120.0
 """Seconds that publishing may take: every new prompt is spoken first."""
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def register(flow: typer.Typer) -> None:
@@ -66,22 +58,26 @@ def publish(
     With --share or --number only those callers get it until it is activated, and it is taken back by itself when it does worse than the
     active version. Content that was a version before keeps its number. Exit status 1 when nothing was published.
 
+    What the flow shares with others, automations.yaml and subflows, is read in the application's own project, and is part of the version.
+
     The files of the project are published in the same way when the application starts, where they have changed since it last did. So what
     was published or rolled back meanwhile stays, unless its file says something new.
     """
+    from app.yamlfile import YamlError, parse_yaml
+
     try:
         text = file.read_bytes().decode()
         content = parse_yaml(text.encode()).content
     except (OSError, UnicodeDecodeError) as error:
-        _fail(f"{file}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+        fail(f"{file}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
     except YamlError as error:
-        _fail(f"{file}:{error.line}: {error}")
+        fail(f"{file}:{error.line}: {error}")
     name = content.get("flow") if isinstance(content, dict) else None
     if not isinstance(name, str) or not name:
-        _fail(f"{file}: flow: the name of the flow is missing")
+        fail(f"{file}: flow: the name of the flow is missing")
     wish = _wish(share, number, guard_calls, guard_margin, note)
     body = {"yaml": text, "name": str(file)[-200:], **wish}
-    _tell(_api(state, url, f"/v1/flows/{quote(name, safe='')}/versions", body), as_json)
+    _tell(ask_api(state, url, f"/v1/flows/{quote(name, safe='')}/versions", body), as_json)
 
 
 def activate(
@@ -98,38 +94,38 @@ def activate(
 ) -> None:
     """Give a version to every new call: a canary that did well, or an older version to roll back."""
     wish = _wish(share, number, guard_calls, guard_margin, note)
-    _tell(_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{version}/activate", wish), as_json)
+    _tell(ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{version}/activate", wish), as_json)
 
 
 def flows(state: State = HERE, url: Url = "", as_json: AsJson = False) -> None:
     """Every flow, with the version that callers get."""
-    rows = _api(state, url, "/v1/flows")["flows"]
+    rows = ask_api(state, url, "/v1/flows")["flows"]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        tell_json(rows)
         return
-    table = _table("flow", "title", "numbers", "active", "canary", "versions")
+    told = table("flow", "title", "numbers", "active", "canary", "versions")
     for row in rows:
-        table.add_row(row["name"], row["title"], " ".join(row["numbers"]), *(str(row[n] or "") for n in ("active", "canary", "versions")))
-    out.print(table)
+        told.add_row(row["name"], row["title"], " ".join(row["numbers"]), *(str(row[n] or "") for n in ("active", "canary", "versions")))
+    out.print(told)
 
 
 def versions(
     flow: Annotated[str, typer.Argument(help="the flow's name")], state: State = HERE, url: Url = "", as_json: AsJson = False
 ) -> None:
     """The versions of a flow, the newest first, with how their last calls went."""
-    rows = _api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions")["versions"]
+    rows = ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions")["versions"]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        tell_json(rows)
         return
-    table = _table("version", "state", "for", "live", "ended", "abandons", "failures", "defaults", "published", "by", "note")
+    told = table("version", "state", "for", "live", "ended", "abandons", "failures", "defaults", "published", "by", "note")
     for row in rows:
         figures = (f"{row['figures'][name]:.0%}" if row["ended"] else "" for name in ("abandons", "failures", "defaults"))
         published = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["published_at"]))
         note = "; ".join(filter(None, (row["note"], row["why"])))
-        table.add_row(
+        told.add_row(
             str(row["number"]), row["state"], _for_whom(row), str(row["calls"]), str(row["ended"]), *figures, published, row["by"], note
         )
-    out.print(table)
+    out.print(told)
 
 
 def diff(
@@ -140,9 +136,11 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """What changes for callers from A to B: which ways through the flow appear, vanish or change. Exit status 1 when anything does."""
+    from app.publish.diff import differences
+
     changes = differences(_program(a, state, url), _program(b, state, url))
     if as_json:
-        print(json.dumps([change.told() for change in changes], indent=1, ensure_ascii=False))
+        tell_json([change.told() for change in changes])
     else:
         _show_changes(changes)
     raise typer.Exit(1 if changes else 0)
@@ -158,20 +156,25 @@ def _show_changes(changes: list[Change]) -> None:
 
 def _program(name: str, state: Path, url: str) -> Program:
     """The program in a file, or of a version that the application has."""
+    from app.core.flow.program import Program
+    from app.publish.flowfile import load_program
+    from app.publish.reading import ProjectError
+    from app.publish.shared import Shared, project_of
+
     if Path(name).is_file():
         try:
-            return load_program(Path(name), {})
+            return load_program(Path(name), {}, shared=Shared(project_of(Path(name))))
         except ProjectError as error:
-            _fail(str(error))
+            fail(str(error))
     flow, _, number = name.partition("@")
     if name.endswith((".yaml", ".yml")) or (number and not number.isdecimal()):
-        _fail(f"{name}: there is no such file, and a version is given as FLOW@NUMBER")
+        fail(f"{name}: there is no such file, and a version is given as FLOW@NUMBER")
     if not number:
-        rows = {row["name"]: row for row in _api(state, url, "/v1/flows")["flows"]}
+        rows = {row["name"]: row for row in ask_api(state, url, "/v1/flows")["flows"]}
         if flow not in rows or rows[flow]["active"] is None:
-            _fail(f"{name}: there is no such file, and no flow of that name is active (there are: {', '.join(rows) or 'none'})")
+            fail(f"{name}: there is no such file, and no flow of that name is active (there are: {', '.join(rows) or 'none'})")
         number = str(rows[flow]["active"])
-    return Program.model_validate(_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{number}")["program"])
+    return Program.model_validate(ask_api(state, url, f"/v1/flows/{quote(flow, safe='')}/versions/{number}")["program"])
 
 
 def _wish(share: float | None, numbers: list[str] | None, calls: int | None, margin: float | None, note: str) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def _wish(share: float | None, numbers: list[str] | None, calls: int | None, mar
 
 def _tell(version: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(version, indent=1))
+        tell_json(version)
     else:
         print(f"flow {version['flow']}: version {version['number']} is {version['state']} for {_for_whom(version)}")
 
@@ -202,21 +205,21 @@ def _for_whom(version: Mapping[str, Any]) -> str:
     return " and ".join([*some, *([f"{count} {'number' if count == 1 else 'numbers'}"] if count else [])]) or "nobody"
 
 
-def _api(state: Path, url: str, path: str, body: Any = None) -> Any:
+def ask_api(state: Path, url: str, path: str, body: Any = None, method: str = "") -> Any:
     """Ask the application; ends the program where it refuses or does not answer."""
-    installation = Installation(state)
+    installation = Installed(state)
     if url:
         base, token = url.rstrip("/"), os.environ.get("CALLWRIGHT_TOKEN", "")
     elif installation.config.exists():
-        base, token = f"http://127.0.0.1:{installation.ports.api}", installation.keep()["admin_token"]
+        base, token = installation.api
     else:
-        _fail(f"nothing was started from {state} yet: run `callwright up`, or say --url where the application is")
+        fail(f"nothing was started from {state} yet: run `callwright up`, or say --url where the application is")
     try:
-        return fetch(base + path, token, body, timeout=PATIENCE)
+        return fetch(base + path, token, body, method, timeout=PATIENCE)
     except urllib.error.HTTPError as error:
-        _fail(_refusal(error))
+        fail(_refusal(error))
     except OSError as error:
-        _fail(f"the application does not answer: {getattr(error, 'reason', error)}; see `callwright status`")
+        fail(f"the application does not answer: {getattr(error, 'reason', error)}; see `callwright status`")
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
@@ -228,15 +231,3 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         return "\n".join(mistakes) or str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return f"the application says {error.code}: {text[:300]}"
-
-
-def _fail(why: str) -> NoReturn:
-    out.print(why, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

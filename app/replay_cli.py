@@ -12,6 +12,9 @@ from typing import Annotated
 
 import typer
 
+from app.cli_common import AsJson, State
+from app.installation import HERE
+
 
 def replay(
     call: Annotated[str | None, typer.Argument(help="the call's id, or how it begins")] = None,
@@ -19,15 +22,13 @@ def replay(
     centre: Annotated[bool, typer.Option("--centre", help="run everything again, the distribution of calls included")] = False,
     since: Annotated[str | None, typer.Option(help="today, yesterday, 3h, 2d, or a date and time such as 2026-03-01T08:00")] = None,
     until: Annotated[str | None, typer.Option(help="the same; now unless given")] = None,
-    state: Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")] = Path(
-        "build/up"
-    ),
+    state: State = HERE,
     database: Annotated[str, typer.Option(help="a database instead of the installation's, as in the settings")] = "",
     key: Annotated[Path | None, typer.Option(help="its key file; callwright.key beside a SQLite file unless given")] = None,
     project: Annotated[
         Path | None, typer.Option(help="for --flow: the folder of actions and queues; the installation's unless given")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run recorded calls again: one call, all calls of a flow under another version of it, or the whole centre.
 

@@ -23,7 +23,9 @@ from app.core.record import Record, unpack
 from app.core.recorded import Difference
 from app.core.replay_centre import CentreReplay, CentreReplayed
 from app.engine import made_with
-from app.publish.centre import load_centre, load_flow
+from app.publish.centre import load_centre
+from app.publish.flowfile import load_flow
+from app.publish.shared import Shared
 from app.settings import read_settings
 from app.store import Forgotten, Journal
 
@@ -142,7 +144,7 @@ async def whole_centre(
 def other_flow(file: Path, project: Path) -> Compiled:
     """A flow's file, checked against the actions and queues of a project; raises ValueError."""
     outputs = {name: definition.outputs for name, definition in load_actions(project / "actions").items()}
-    return load_flow(file, outputs, load_centre(project).queues, project=project)
+    return load_flow(file, outputs, load_centre(project).queues, shared=Shared(project))
 
 
 async def calls_under(

@@ -18,8 +18,8 @@ from app.actions.webhooks import Secret, Webhook
 from app.channels.bots import BotSettings
 from app.channels.mail import MailSettings
 from app.channels.sms import SmsSettings
-
-DEMO = Path(__file__).parent / "demo"
+from app.installation import DEMO
+from app.store import FACTS_DAYS
 
 
 class Part(BaseModel):
@@ -73,9 +73,9 @@ class Inbound(Part):
 
 
 class Recordings(Part):
-    """How many days recordings, and messages that no mail server took, are kept in `state`/recordings."""
+    """How many days recordings, and messages that no mail server took, are kept in `state`/recordings; no longer than facts of calls."""
 
-    keep_days: float = Field(default=90.0, gt=0)
+    keep_days: float = Field(default=90.0, gt=0, le=FACTS_DAYS)
 
 
 class Settings(BaseSettings):

@@ -7,20 +7,14 @@ they were, a lookup and what it found). No key that was pressed and no full tele
 
 from __future__ import annotations
 
-import json
-import urllib.error
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.up import Installation, fetch
+from app.core.flow.spoken import text_in
 
 Entry = Mapping[str, Any]
 KEYS_APART = 6.0
@@ -378,7 +372,7 @@ def _person(values: Entry) -> str:
 
 def _spoken(item: str) -> str:
     kind, _, words = item.partition(":")
-    return f"“{words}”" if kind == "text" else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
+    return f"“{words}”" if text_in(item, "") else f"[{kind} {'•' * len(words) if kind == 'digits' else words}]"
 
 
 def table(told: Sequence[Line]) -> Table:
@@ -391,40 +385,3 @@ def table(told: Sequence[Line]) -> Table:
         style = STYLES[line.mood]
         grid.add_row(f"{line.at:.2f} s", Text(line.what, style=style or "bold"), Text(line.text, style=style if style == "dim" else ""))
     return grid
-
-
-def show_call(
-    call: Annotated[str, typer.Argument(help="the call's id, or how it begins")],
-    state: Annotated[Path, typer.Option("--state", envvar="CALLWRIGHT_STATE", help="where this installation keeps everything")] = Path(
-        "build/up"
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
-) -> None:
-    """One call from its arrival on, a line for each thing that happened."""
-    installation = Installation(state)
-    if not installation.config.exists():
-        raise typer.BadParameter(f"nothing was started from {state} yet: run `callwright up`", param_hint="--state")
-    try:
-        timeline = fetch_timeline(installation, call)
-    except LookupError as error:
-        raise typer.BadParameter(str(error), param_hint="CALL") from None
-    except OSError as error:
-        raise typer.BadParameter(f"the application does not answer: {getattr(error, 'reason', error)}", param_hint="--state") from None
-    if as_json:
-        print(json.dumps(timeline, indent=1))
-    else:
-        Console(highlight=False).print(table(lines(timeline)))
-
-
-def fetch_timeline(installation: Installation, call: str) -> list[dict[str, Any]]:
-    """The timeline of a call by its id or the beginning of it; raises `LookupError` where that is no call or several, and `OSError`."""
-    base, token = f"http://127.0.0.1:{installation.ports.api}/v1/calls", installation.keep()["admin_token"]
-    known = [row["id"] for row in fetch(f"{base}?state=all&limit=1000", token)["calls"]]
-    found = sorted({known_id for known_id in known if known_id.startswith(call)} if call else set())
-    if len(found) > 1 and call not in found:
-        raise LookupError(f"{len(found)} calls begin with {call!r}: give more of the id")
-    wanted = found[0] if len(found) == 1 else call
-    try:
-        return list(fetch(f"{base}/{quote(wanted, safe='')}/timeline", token)["entries"])
-    except urllib.error.HTTPError as error:
-        raise LookupError(f"there is no call {call!r}" if error.code == 404 else f"the application says {error.code}") from None

@@ -14,22 +14,20 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
 
 from app.api.auth import hash_pin, hash_token
+from app.installation import DEMO, Installed, Part, Ports, not_ready, started_at
 from app.pbx.local import AgentPhone, LocalPbx, PbxPorts
 from app.pbx.local_install import ensure_asterisk
 from app.publish.centre import load_centre
-from app.settings import DEMO
 
 Say = Callable[[str], None]
 PACKAGES = {"espeak-ng": "espeak-ng", "sox": "sox", "sipp": "sip-tester"}
@@ -42,60 +40,15 @@ class UpError(RuntimeError):
     """Something could not be started; the text says what and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where everything listens on 127.0.0.1."""
-
-    sip: int = 5060
-    ari: int = 8088
-    ami: int = 5038
-    rtp_start: int = 10000
-    rtp_end: int = 15000
-    agi: int = 4573
-    api: int = 8080
-    crm: int = 8081
-    smtp: int = 8025
-    mail: int = 8082
-    watchdog: int = 8083
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One process: how it is started, and how one can tell that it is ready (an address that answers with 200)."""
-
-    name: str
-    argv: tuple[str, ...]
-    address: str
-    ready: str
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class PartState:
-    """A part as `callwright status` tells it."""
-
-    name: str
-    pid: int | None
-    address: str
-    state: str
-    why: str = ""
-
-
-class Installation:
-    """One state directory and what runs out of it."""
+class Installation(Installed):
+    """One state directory, and what is started out of it and ended."""
 
     def __init__(self, state: Path, project: Path = DEMO, ports: Ports | None = None, *, faults: bool = False) -> None:
-        self.state, self.project, self.faults = state.absolute(), project.absolute(), faults
-        kept = self.state / "ports.json"
-        self.ports = ports or (Ports(**json.loads(kept.read_text())) if kept.exists() else Ports())
+        super().__init__(state, ports, faults=faults)
+        self.project = project.absolute()
         self._pbx: LocalPbx | None = None
 
     # ---- secrets and settings ------------------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> Path:
-        """The settings that the application runs with."""
-        return self.state / "callwright.toml"
 
     def keep(self) -> dict[str, Any]:
         """What was made once for this installation: the admin's token, the CRM's token, the agents' PINs, the session key."""
@@ -106,20 +59,36 @@ class Installation:
             "admin_token": secrets.token_urlsafe(32),
             "crm_token": secrets.token_urlsafe(32),
             "session_key": Fernet.generate_key().decode(),
-            "pins": {agent: f"{secrets.randbelow(10**6):06}" for agent in load_centre(self.project).agents},
+            "pins": {},
         }
         _private(path, json.dumps(made, indent=1))
         return made
 
+    @property
+    def people(self) -> Iterable[str]:
+        """The agents who sign in by hand."""
+        return load_centre(self.project).agents
+
+    def let_people_in(self) -> None:
+        """A PIN for each agent who has none yet, and the API's credentials with all of them. What is there stays."""
+        kept, path = self.keep(), self.state / "credentials.toml"
+        pins = {agent: f"{secrets.randbelow(10**6):06}" for agent in self.people} | kept["pins"]
+        if pins != kept["pins"]:
+            _private(self.state / "secrets.json", json.dumps({**kept, "pins": pins}, indent=1))
+        admin = f'[tokens.admin]\nrole = "admin"\nsha256 = "{hash_token(kept["admin_token"])}"\n\n'
+        text = path.read_text() if path.exists() else admin
+        known = tomllib.loads(text).get("agents", {})
+        new = "".join(f'"{agent}" = "{hash_pin(pin)}"\n' for agent, pin in pins.items() if agent not in known)
+        if new or not path.exists():
+            before, _, after = text.partition("[agents]\n")
+            _private(path, f"{before}[agents]\n{new}{after}")
+
     def write_settings(self, pbx: LocalPbx) -> None:
-        """The settings file, the API's credentials and the CRM's token, for this installation's own ports and secrets."""
+        """The settings file, the API's credentials and the CRM's token, for this installation's project, ports and secrets."""
         kept, ports = self.keep(), self.ports
         _private(self.state / "ports.json", json.dumps(asdict(ports)))
         _private(self.state / "crm.token", kept["crm_token"])
-        if not (self.state / "credentials.toml").exists():
-            agents = "\n".join(f'"{agent}" = "{hash_pin(pin)}"' for agent, pin in kept["pins"].items())
-            token = f'[tokens.admin]\nrole = "admin"\nsha256 = "{hash_token(kept["admin_token"])}"\n'
-            _private(self.state / "credentials.toml", f"{token}\n[agents]\n{agents}\n")
+        self.let_people_in()
         lines = [
             f"project = {json.dumps(str(self.project))}",
             f"state = {json.dumps(str(self.state))}",
@@ -167,24 +136,11 @@ class Installation:
             )
         return self._pbx
 
-    def parts(self) -> tuple[Part, ...]:
-        """Our own processes, in the order in which they are started."""
-        p, python = self.ports, sys.executable
-        crm: tuple[str, ...] = (python, "-m", "crm", "--host", "127.0.0.1", "--port", str(p.crm), "--database", str(self.state / "crm.db"))
-        crm += ("--token-file", str(self.state / "crm.token"), "--seed", "demo") + (("--faults",) if self.faults else ())
-        crm += tuple(f"--framed-by=http://{host}:{p.api}" for host in ("127.0.0.1", "localhost"))
-        catcher = (python, "-m", "app.channels.catcher", "--smtp", f"127.0.0.1:{p.smtp}", "--http", f"127.0.0.1:{p.mail}")
-        crm_url, mail_url, api_url = (f"http://127.0.0.1:{port}" for port in (p.crm, p.mail, p.api))
-        return (
-            Part("crm", crm, crm_url, f"{crm_url}/healthz"),
-            Part("mail", (*catcher, "--directory", str(self.state / "mail")), mail_url, f"{mail_url}/healthz"),
-            Part("application", (python, "-m", "app.cli", "run", "--config", str(self.config)), api_url, f"{api_url}/readyz"),
-            Part("watchdog", (python, "-m", "app.watchdog", "--config", str(self.config)), "", ""),
-        )
-
     def up(self, say: Say) -> None:
         """Start everything that does not run, and wait until it is ready. Raises `UpError`."""
         self.state.mkdir(parents=True, exist_ok=True)
+        self._runs_no_other_project()
+        changed = self.changed_meanwhile()
         install_packages(say)
         pbx = self.pbx(say)
         if pbx.pid is None:
@@ -198,6 +154,24 @@ class Installation:
         self.write_settings(pbx)
         for part in self.parts():
             self.start(part, say)
+        if changed:
+            say(f"{', '.join(changed)}: changed since the application was started; `callwright down` and `up` again to have it")
+
+    def _runs_no_other_project(self) -> None:
+        """Two projects cannot run out of one state directory."""
+        if self.pid("application") is None and self.pid_of_asterisk() is None:
+            return
+        other = tomllib.loads(self.config.read_text())["project"] if self.config.exists() else str(self.project)
+        if other != str(self.project):
+            raise UpError(f"{other} runs already out of {self.state}: `callwright down` first, or say another --state")
+
+    def changed_meanwhile(self) -> list[str]:
+        """Files of the project that are newer than the application that runs."""
+        if self.pid("application") is None:
+            return []
+        started = (self.state / "application.pid").stat().st_mtime
+        files = [self.project / "centre.yaml", *sorted(self.project.glob("flows/*.yaml")), *sorted(self.project.glob("actions/*.yaml"))]
+        return [str(path.relative_to(self.project)) for path in files if path.stat().st_mtime > started]
 
     def start(self, part: Part, say: Say) -> None:
         """Start one part and wait until it is ready."""
@@ -208,7 +182,7 @@ class Installation:
             say(f"starting {part.name} {part.address}".rstrip())
             pid = self.launch(part)
         until = time.monotonic() + READY_SECONDS
-        while (why := _not_ready(part.ready)) is not None:
+        while (why := not_ready(part.ready)) is not None:
             if self.pid(part.name) is None:
                 raise UpError(f"{part.name} ended while starting:\n{self.last_words(part.name)}")
             if time.monotonic() > until:
@@ -223,23 +197,14 @@ class Installation:
             process = subprocess.Popen(
                 part.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**_environment(), **part.env}
             )
-        (self.state / f"{part.name}.pid").write_text(f"{process.pid} {_started(process.pid)}\n")
+        (self.state / f"{part.name}.pid").write_text(f"{process.pid} {started_at(process.pid)}\n")
         return process.pid
-
-    def pid(self, name: str) -> int | None:
-        """The pid of a part that runs, or None."""
-        try:
-            pid, started = map(int, (self.state / f"{name}.pid").read_text().split())
-        except (OSError, ValueError):
-            return None
-        _reap(pid)
-        return pid if _started(pid) == started else None
 
     def down(self, say: Say) -> None:
         """End everything that was started from here: the watchdog, then the application, which may finish its calls, then the rest."""
         for part in reversed(self.parts()):
             self.end(part.name, say)
-        if self._pid_of_asterisk() is not None:
+        if self.pid_of_asterisk() is not None:
             say("stopping Asterisk")
             self.pbx(lambda _: None).stop()
 
@@ -263,39 +228,6 @@ class Installation:
                 return
             time.sleep(0.05)
         (self.state / f"{name}.pid").unlink(missing_ok=True)
-
-    def last_words(self, name: str) -> str:
-        """The end of a part's log."""
-        try:
-            return "\n".join((self.state / "log" / f"{name}.log").read_text(errors="replace").splitlines()[-12:])
-        except OSError:
-            return "(no log)"
-
-    def status(self) -> list[PartState]:
-        """What runs and what does not, and why."""
-        asterisk = self._pid_of_asterisk()
-        rows = [
-            PartState(
-                "asterisk",
-                asterisk,
-                f"udp:127.0.0.1:{self.ports.sip}",
-                "running" if asterisk else "down",
-                "" if asterisk else "not started, or ended",
-            )
-        ]
-        for part in self.parts():
-            pid = self.pid(part.name)
-            why = _not_ready(part.ready) if pid else f"not started, or ended; see {self.state / 'log' / part.name}.log"
-            rows.append(PartState(part.name, pid, part.address, "down" if pid is None else "not ready" if why else "running", why or ""))
-        return rows
-
-    def _pid_of_asterisk(self) -> int | None:
-        try:
-            pid = int((self.state / "asterisk" / "pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if str(self.state / "asterisk" / "etc" / "asterisk.conf").encode() in command else None
 
     def _ports_are_free(self) -> None:
         kinds = {"sip": socket.SOCK_DGRAM}
@@ -326,45 +258,6 @@ def install_packages(say: Say) -> None:
             raise UpError(f"{' '.join(argv)} failed:\n{(done.stdout + done.stderr)[-800:]}")
 
 
-def fetch(url: str, token: str = "", body: Any = None, method: str = "", timeout: float = 5.0) -> Any:
-    """A small JSON request to a part of ours on loopback; raises `urllib.error.URLError`."""
-    request = urllib.request.Request(url, method=method or ("POST" if body is not None else "GET"))
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    data = None
-    if body is not None:
-        request.add_header("Content-Type", "application/json")
-        data = json.dumps(body).encode()
-    with _OPENER.open(request, data, timeout=timeout) as answer:
-        text = answer.read()
-        return json.loads(text) if text else None
-
-
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _not_ready(url: str) -> str | None:
-    """Why an address does not answer with 200, or None when it does."""
-    if not url:
-        return None
-    try:
-        with _OPENER.open(url, timeout=2):
-            return None
-    except urllib.error.HTTPError as error:
-        return _reasons(error.read()) or f"{url} says {error.code}"
-    except (OSError, ValueError) as error:
-        return f"{url}: {getattr(error, 'reason', error)}"
-
-
-def _reasons(body: bytes) -> str:
-    """The parts that are not well, out of an answer of `/readyz`."""
-    try:
-        parts = json.loads(body)["parts"]
-        return "; ".join(f"{name}: {part['why']}" for name, part in parts.items() if not part["ok"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
 def _private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     fresh = path.with_name(path.name + ".new")
@@ -378,25 +271,15 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("CALLWRIGHT_STATE", "PYTHONDONTWRITEBYTECODE")}
 
 
-def _started(pid: int) -> int:
-    """When a process started, in clock ticks since boot; -1 when there is none or it is a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
-    return -1 if text[0] in "ZX" else int(text[19])
+_DEMO_CALLERS = (
+    "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
+    "             who is unknown is asked for a reference: 2722541 is Anna, 4424777 is Gina",
+)
+_CALLERS = ("             +4930555000101 to +4930555000106 are in the reference CRM   anything else: unknown",)
 
 
-def _reap(pid: int) -> None:
-    """Let a child of ours that has ended go."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except (ChildProcessError, OSError):
-        pass
-
-
-def demo_lines(installation: Installation) -> Sequence[str]:
-    """What a newcomer needs to know once everything is up."""
+def demo_lines(installation: Installation, numbers: Sequence[str]) -> Sequence[str]:
+    """What a newcomer needs to know once everything is up: `numbers` are those that can be called."""
     p, kept = installation.ports, installation.keep()
     centre = load_centre(installation.project)
     phones = installation.pbx(lambda _: None).secrets.agents
@@ -405,16 +288,16 @@ def demo_lines(installation: Installation) -> Sequence[str]:
         f"flows      http://127.0.0.1:{p.api}/flows/     the live calls on the picture of each flow; asks for the API's token",
         f"API        http://127.0.0.1:{p.api}/docs       token in {installation.state / 'secrets.json'} (admin_token)",
         f"CRM        http://127.0.0.1:{p.crm}/",
-        f"mail       http://127.0.0.1:{p.mail}/          what the demo has sent",
-        f"SIP        udp 127.0.0.1:{p.sip}               call 1000 as one of these numbers:",
-        "             +4930555000101 premium   +4930555000102 gets a mail   +4930555000103 pays late   anything else: unknown",
-        "             who is unknown is asked for a reference: 2722541 is Anna, 4424777 is Gina",
+        f"mail       http://127.0.0.1:{p.mail}/          what was sent",
+        f"SIP        udp 127.0.0.1:{p.sip}               call {' or '.join(numbers)} as one of these numbers:",
+        *(_DEMO_CALLERS if installation.project == DEMO else _CALLERS),
         "agents     extension  PIN     SIP password                                 name, queues",
     ]
     for agent, about in centre.agents.items():
-        lines.append(f"             {agent}      {kept['pins'][agent]}  {phones.get(agent, ''):<44} {about.name}, {' '.join(about.queues)}")
+        secret = phones.get(about.phone or agent, "")
+        lines.append(f"             {about.phone or agent:<9}{kept['pins'][agent]}  {secret:<44} {about.name}, {' '.join(about.queues)}")
     lines += [
         f"softphone  register one of the extensions at 127.0.0.1:{p.sip} over UDP with its SIP password; then sign in at the desk",
-        "try        make call",
+        *(["try        make call"] if installation.project == DEMO else []),
     ]
     return lines

@@ -7,13 +7,15 @@ given twice, aliases that explode, and files of more than 1 MiB are refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import yaml
 
 Place: TypeAlias = tuple[str | int, ...]
+T = TypeVar("T")
 Tree: TypeAlias = "str | dict[str, Tree] | list[Tree]"
 
 MAX_BYTES = 1 << 20
@@ -44,12 +46,30 @@ class Document:
             place = place[:-1]
         return self.lines.get(place, 1)
 
-    def at(self, path: Path, place: Place) -> str:
-        """`file:line` of a place, or of the nearest place around it that exists; `path` is this file."""
+    def found(self, path: Path, place: Place) -> tuple[Path, int]:
+        """File and line of a place, or of the nearest place around it that exists; `path` is this file."""
         while place and place not in self.lines and place not in self.borrowed:
             place = place[:-1]
-        file, line = self.borrowed.get(place, (path, self.lines.get(place, 1)))
+        return self.borrowed.get(place, (path, self.lines.get(place, 1)))
+
+    def at(self, path: Path, place: Place) -> str:
+        """`file:line` of a place, as `found`."""
+        file, line = self.found(path, place)
         return f"{file}:{line}"
+
+    def borrow(self, place: Place, other: Document, written: Place, path: Path) -> None:
+        """What is put at a place is to be found where it is written, in the other file, which is `path`."""
+        self.borrowed.update({(*place, *each[len(written) :]): (path, line) for each, line in _under(other.lines, written)})
+
+    def repeat(self, place: Place, written: Place) -> None:
+        """What is put at a place as well is to be found where it is written."""
+        if place != written:
+            self.lines.update({(*place, *each[len(written) :]): line for each, line in _under(self.lines, written)})
+            self.borrowed.update({(*place, *each[len(written) :]): found for each, found in _under(self.borrowed, written)})
+
+
+def _under(places: Mapping[Place, T], around: Place) -> list[tuple[Place, T]]:
+    return [(place, found) for place, found in places.items() if place[: len(around)] == around]
 
 
 def read_yaml(path: Path) -> Document:

@@ -81,7 +81,6 @@ Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), AfterValidato
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")]
 Fields = Annotated[dict[FieldName, JsonValue], Field(max_length=64), AfterValidator(_shallow)]
 FieldText = Annotated[str, StringConstraints(max_length=200)]
-ObjectType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Language = Literal["en", "de", "es"]
 Tier = Literal["gold", "silver", "basic"]
 OrderStatus = Literal["ordered", "packed", "shipped", "delivered", "cancelled"]

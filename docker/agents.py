@@ -12,7 +12,8 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
-from app.up import Installation, fetch
+from app.installation import fetch
+from app.up import Installation
 
 READY = Path("/tmp/ready")
 PAUSE = 0.3

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+from app.installation import Ports
 from app.pbx.local import AgentPhone, AsteriskInstall, LocalPbx, PbxPorts
 from app.publish.centre import load_centre
-from app.up import Installation, Ports, demo_lines
+from app.up import Installation, demo_lines
 
 STATE = Path("/var/lib/callwright")
 CRM_TOKEN = Path("/var/lib/crm/token")

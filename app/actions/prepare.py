@@ -24,8 +24,8 @@ from .credentials import Credentials
 from .csvfile import CsvTable
 from .dialects import Csv, GraphQL, Rest, Soap, Sql, Web
 from .failures import Failed
-from .files import ActionDef, Output
 from .http import Answer, HttpRequest
+from .method import ActionDef, Output
 from .parts import own_address
 from .schemes import Auth
 from .sql import SqlTable

@@ -11,8 +11,8 @@ from app.core.commands import StartAction
 from app.core.events import ActionFailed, ActionSucceeded, Event
 
 from .credentials import Credentials
-from .files import ActionDef, finder_of
 from .guard import Origin
+from .method import ActionDef, finder_of
 from .runner import Actions
 from .samples import FakeSystem, check_samples, sample_parameters
 from .sensitive import MASK

@@ -26,9 +26,9 @@ from . import templates
 from .breaker import Breaker
 from .credentials import Credentials
 from .failures import Failed
-from .files import MAX_BUDGET, ActionDef, find_problem, finder_of
 from .guard import Guard, Origin
 from .http import Answer, Http, HttpRequest, redirected
+from .method import MAX_BUDGET, ActionDef, find_problem, finder_of
 from .prepare import Prepared
 from .templates import BadValue
 from .tokens import Tokens

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from .credentials import Credentials
 from .dialects import Sql, Web
 from .failures import Failed
-from .files import ActionDef, Reply, Sample
 from .guard import Origin
 from .http import Answer, HttpRequest
+from .method import ActionDef, Reply, Sample
 from .prepare import Prepared
 from .templates import BadValue
 from .values import from_text

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from .credentials import Credentials
 from .curl import read_line
 from .draft import BadSource, Draft, as_text, free, kind_of, snake
-from .files import ActionDef, load_actions
+from .files import load_actions
 from .guard import Guard, Origin
 from .http import Http
+from .method import ActionDef
 from .openapi import read_operation
 from .prepare import Prepared
 from .samples import check_samples, request_of, sample_credentials

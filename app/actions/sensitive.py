@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .files import ActionDef
+from app.core.flow import program as nodes
+from app.core.flow import texts
+from app.core.flow.program import Program
+
+from .method import ActionDef
 
 MASK: Final = "•••"
 SHORTEST: Final = 3
@@ -23,6 +27,7 @@ class Sensitive:
 
     def __init__(self, definitions: Mapping[str, ActionDef]) -> None:
         self._names = {name: frozenset(definition.run.sensitive) for name, definition in definitions.items() if definition.run.sensitive}
+        self._variables: dict[tuple[str, str], frozenset[str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -31,20 +36,47 @@ class Sensitive:
         """The names that an action calls sensitive."""
         return self._names.get(action, frozenset())
 
-    def variables(self, steps: Iterable[Any]) -> frozenset[str]:
-        """The variables of a call that hold a sensitive attribute, such as `contact.pin`, by the steps of its flow."""
-        asked = [(str(getattr(step, "into", "")), self.of(str(getattr(step, "action", "")))) for step in steps]
-        return frozenset(f"{into}.{name}" for into, names in asked for name in names if into)
+    def variables(self, program: Program) -> frozenset[str]:
+        """The variables of a flow that hold a sensitive attribute, such as `contact.pin`, or a text made of one."""
+        key = (program.flow, program.version)
+        if key not in self._variables:
+            self._variables[key] = self._held(program) if self._names else frozenset()
+        return self._variables[key]
 
-    def shown(self, thing: Any, steps: Iterable[Any], variables: Mapping[str, Any]) -> Any:
+    def _held(self, program: Program) -> frozenset[str]:
+        asked = [(automation.into, automation.action) for automation in program.automations]
+        copies: list[tuple[str, frozenset[str]]] = []
+        for step in program.steps.values():
+            if isinstance(step, nodes.Gather):
+                asked += [(into, question.action) for into, question in step.ask.items()]
+            elif isinstance(step, nodes.Lookup | nodes.Act):
+                asked.append((step.into, step.action))
+            elif isinstance(step, nodes.Set):
+                copies += [(f"vars.{name}", texts.names(text)) for name, text in step.values.items()]
+        held = {f"{into}.{name}" for into, action in asked for name in self.of(action) if into}
+        while more := {name for name, read in copies if any(f"{each}.".startswith(f"{one}.") for each in held for one in read)} - held:
+            held |= more
+        return frozenset(held)
+
+    def known(self, program: Program, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's variables, without the values of those that are sensitive."""
+        hidden = self.variables(program)
+        return {name: MASK if name in hidden else value for name, value in variables.items()}
+
+    def shown(self, thing: Any, program: Program, variables: Mapping[str, Any]) -> Any:
         """Something about a live call, without what is sensitive in it."""
-        hidden = self.variables(steps) if self._names else frozenset()
+        hidden = self.variables(program)
         if not hidden:
             return thing
         return veiled(thing, {name.partition(".")[2] for name in hidden}, [variables[name] for name in hidden if name in variables])
 
-    def timeline(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The entries of one call's timeline, without what is sensitive in them."""
+    def ended(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The history's row of a call: of what systems of record told it has the contact's id alone."""
+        hides = bool(row.get("contact")) and any("id" in names for names in self._names.values())
+        return {**row, "contact": MASK} if hides else dict(row)
+
+    def found_in(self, entries: Iterable[Mapping[str, Any]]) -> tuple[frozenset[str], tuple[Any, ...]]:
+        """The sensitive names and values in one call's whole timeline, as `veiled` takes them."""
         names: set[str] = set()
         secrets: list[Any] = []
         asked: dict[str, str] = {}
@@ -56,6 +88,11 @@ class Sensitive:
             hidden = self.of(action) & found.keys() if action else frozenset()
             names |= hidden
             secrets.extend(found[name] for name in hidden)
+        return frozenset(names), tuple(secrets)
+
+    def timeline(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The entries of one call's timeline, without what is sensitive in them."""
+        names, secrets = self.found_in(entries) if self._names else (frozenset(), ())
         return [veiled(entry, names, secrets) for entry in entries] if names else list(entries)
 
 

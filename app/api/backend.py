@@ -57,10 +57,21 @@ class Flows(Protocol):
         """Publish a version again; otherwise as `publish`."""
 
 
+class Archive(Protocol):
+    """What is kept of people beyond their calls. Raises `StorageBusy` while it cannot be got at."""
+
+    async def recording(self, name: str) -> bytes | None:
+        """A recording's WAV file; None where there is none, or none any more."""
+
+    async def forget(self, number: str, by: str) -> dict[str, Any]:
+        """Forget whoever called from a number; what there was, and what is left (the shape of `app.api.people.Forgotten`)."""
+
+
 class Backend(Protocol):
     """Reading is immediate and in memory, but for what has ended; writing is an event that is answered once it is committed."""
 
     flows: Flows
+    archive: Archive
 
     async def submit(self, event: Event) -> None:
         """Hand an event to the centre and return when it is durable; raises `Refused`, or `StorageBusy` while nothing can be written."""

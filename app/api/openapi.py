@@ -13,13 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api import agents, calls, desk, events, flows, health, inbound, metrics, queues, session, sessions, webhooks
+from app.api import agents, calls, desk, events, flows, health, inbound, metrics, people, queues, session, sessions, webhooks
 from app.api.models import ProblemDocument
 from app.api.problems import MEDIA_TYPE
 from app.api.routes import Access, Route
 
 VERSION = "1.0.0"
-PARTS = (calls, sessions, inbound, webhooks, agents, queues, flows, session, desk, events, health, metrics)
+PARTS = (calls, sessions, inbound, webhooks, people, agents, queues, flows, session, desk, events, health, metrics)
 ROUTES: list[Route] = [r for part in PARTS for r in part.routes.found]
 _MEANS: dict[int, str] = {
     400: "Malformed",

@@ -29,7 +29,7 @@ DOORMAN: web.AppKey[Doorman] = web.AppKey("doorman", Doorman)
 ANYBODY = Principal("anybody", "agent")
 Q = TypeVar("Q")
 B = TypeVar("B")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_ID = re.compile(r"\+?[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)

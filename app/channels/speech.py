@@ -98,6 +98,16 @@ class Speech:
             await self._make_once(path, spoken, voice)
         return path
 
+    def drop(self, text: str, language: str) -> bool:
+        """Delete the recording of a text; whether there was one."""
+        try:
+            path = self._path(speakable(text), self._engine.voice(language))
+        except SpeechFailed:
+            return False
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        return there
+
     async def warm(self, texts: Iterable[tuple[str, str]]) -> int:
         """Make the recordings of (text, language) pairs ahead of any call; how many there are. Raises `SpeechFailed` when one fails."""
         made = await asyncio.gather(*(self.render(text, language) for text, language in texts), return_exceptions=True)

@@ -16,9 +16,9 @@ from app.core.events import (
 from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole
-from app.core.flow.script import Script, Wait
-from app.core.flow.secret import HIDDEN, LOST, Secrets, secret_names
-from app.core.flow.spoken import Unreadable, spoken
+from app.core.flow.script import VEILED, Script, Wait
+from app.core.flow.secret import HIDDEN, LOST, Secrets, is_secret, secret_names
+from app.core.flow.spoken import Unreadable, spoken, text_in
 from app.core.flow.steps import keys_of
 from app.core.flow.texts import BadText, fill, nested
 from app.core.session import SPACE
@@ -224,11 +224,26 @@ class Call:
         self.set(name, HIDDEN if hidden else self.fill(text))
 
     def veil(self, digit: str) -> SecretKey | None:
-        """What may be known of a key that is pressed now; None where the open step is no sensitive input."""
+        """What may be known of a key that is pressed now; None for all of it, where it is for no sensitive input."""
         node = self.flow.program.steps.get(self.step)
-        if self.script is None or not isinstance(node, nodes.Collect) or not node.sensitive or digit not in "0123456789*#":
+        if not self.flow.keys_ahead or len(digit) != 1 or digit not in "0123456789*#":
             return None
-        return self.secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        if self.script is not None and isinstance(node, nodes.Collect) and node.sensitive:
+            return self.secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
+        return SecretKey(self.id, 0) if self._is_ahead_of_a_secret(node, digit) else None
+
+    def _is_ahead_of_a_secret(self, node: Any, digit: str) -> bool:
+        """Whether a key is more than what the inputs before the next sensitive one take. A terminator ends what they take."""
+        ahead = self.flow.keys_ahead.get(self.step)
+        acts_now = not self.keys and (digit == self.swallow or (not getattr(node, "TAKES_KEYS", True) and digit == self.person_key(node)))
+        return ahead is not None and not acts_now and (len(self.keys) >= ahead or not {"#", "*"}.isdisjoint(self.keys))
+
+    def note_secret_key(self, event: SecretKey) -> None:
+        """One of the open try, or one that was typed ahead and is nobody's."""
+        if event.count:
+            self.secrets.last = event
+        elif not is_secret(self.flow.program.steps.get(self.step)):
+            self.swallow, self.keys = "", (self.keys + VEILED)[:MAX_KEYS]
 
     def begin_secret(self) -> None:
         """The caller is asked for something sensitive."""
@@ -291,7 +306,7 @@ class Call:
             except Unreadable as error:
                 self.note(facts.Noticed(self.id, "value cannot be read", f"prompt {name}: {error}"))
                 out.append(f"text:{item.partition(':')[2]}")
-        return tuple(item for item in out if item.strip() != "text:")
+        return tuple(item for item in out if (said := text_in(item, self.language)) is None or said[0].strip())
 
     def mask(self, name: str | None) -> tuple[str, ...]:
         """The phrases of a prompt that is played while the caller waits: none where there is none, or where it was heard before."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from app.core import commands as do
 from app.core import facts
 from app.core.call import BOOKED, DIALLING, FLOW, OVER, QUEUED, TALKING, Call, Place
-from app.core.far import GRACE, OUTCOMES, Far
+from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
 from app.core.flow.script import BookCallback
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Callbacks:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
             return
-        call.far = Far(center.mint(call, "leg"), now, "outside")
+        call.far = Far(center.mint(call, "leg"), now, OUTSIDE)
         trunk, number, ring = booking["trunk"], booking["number"], booking["ring"]
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)

@@ -126,7 +126,7 @@ class Center:
         return self._settled(now)
 
     def veiled(self, event: ev.Event) -> ev.Event:
-        """What may be written down of an event and is to be handled in its place: of a key in a sensitive input, not which one it was."""
+        """What may be written down of an event and is to be handled in its place: of a key for a sensitive input, not which one it was."""
         if not isinstance(event, ev.DigitPressed):
             return event
         call = self.calls.get(event.call)
@@ -300,7 +300,7 @@ class Center:
         elif waiting:
             self.offers.leave_queue(call, now)
         elif call.far:
-            self.transfers.caller_left(call, now)
+            self.transfers.leave(call, now)
         call.outcome = "booked" if call.booking else _outcome(call, waiting, event.elsewhere)
         if call.outcome == "abandoned" and call.place:
             self.queue_log(call, "NONE", "ABANDON", (str(position), "1", f"{now - call.place.first:.0f}"))

@@ -38,8 +38,8 @@ class Answer(Command):
 class Play(Command):
     """Play media to the caller, one after another, under one id.
 
-    Each item is `text:<words to speak>`, `sound:<file>`, `digits:<0-9*#>`, `number:<n>`, `characters:<text>`, or `recording:<id of ours>`.
-    Answered by `PlaybackEnded` in every case.
+    Each item is `text:<words to speak>`, `de:<words to speak in German>` and so on, `sound:<file>`, `digits:<0-9*#>`, `number:<n>`,
+    `characters:<text>`, or `recording:<id of ours>`. Answered by `PlaybackEnded` in every case.
     """
 
     playback: str

@@ -32,7 +32,8 @@ from app.core.events import (
     TimerFired,
 )
 from app.core.flow import program as nodes
-from app.core.flow.script import PERSON, Order, Wait, shortest
+from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, shortest
+from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
 
 MAX_STEPS = 200
@@ -105,7 +106,7 @@ def _pressed(call: Call, event: DigitPressed) -> DigitPressed | None:
 
 
 def _typed(call: Call, event: SecretKey) -> SecretKey:
-    call.secrets.last = event if event.count else call.secrets.last
+    call.note_secret_key(event)
     return event
 
 
@@ -167,7 +168,7 @@ def _is_for_the_step(call: Call, event: Any) -> bool:
 def divert(call: Call, step: str, now: float) -> list[Any]:
     """Leave the open step and go to another one (the flow's error exit)."""
     call.now = now
-    for order in stop_bots(call):
+    for order in (*stop_bots(call), *_stop_recording(call)):
         _emit(call, order)
     stop(call)
     _enter(call, step)
@@ -182,6 +183,18 @@ def bots(call: Call) -> list[commands.StartBot]:
 def stop_bots(call: Call) -> list[commands.StopBot]:
     """The orders that take the call back from its bot."""
     return [commands.StopBot(call.id, order.request) for order in bots(call)]
+
+
+def _stop_recording(call: Call) -> list[commands.Command | Order]:
+    """The orders that end what is being recorded: the next step may be a sensitive input.
+
+    A message is sent with what was said so far when the caller leaves; of anything else nothing is kept.
+    """
+    if not call.will or call.will["whole"]:
+        return []
+    recording = call.will["recording"]
+    kept = call.will["mail"] is not None
+    return [commands.StopRecord(call.id, recording), *(() if kept else (LeaveWill(), commands.DropRecording(call.id, recording)))]
 
 
 def take_out(call: Call) -> list[Any]:
@@ -253,6 +266,8 @@ def _enter(call: Call, step: str) -> None:
         node = call.flow.program.steps[step]
         call.steps += 1
         call.step, call.asked_until, call.asking = step, 0.0, {}
+        if VEILED in call.keys and takes_keys(node):
+            call.keys = call.keys.replace(VEILED, "")
         call.entry = _state_at_entry(call)
         call.note(facts.StepEntered(call.id, step, node.do, call.steps))
         if isinstance(node, nodes.Release):

@@ -68,7 +68,9 @@ class DigitPressed(CallEvent):
 
 @frozen
 class SecretKey(CallEvent):
-    """A key of the caller in a sensitive input, in place of its `DigitPressed`: the `count`th of a try, or 0 for one that counts nothing.
+    """A key of the caller for a sensitive input, in place of its `DigitPressed`: the `count`th of a try, or 0 for one that counts nothing.
+
+    The latter may come before the input is there.
 
     `ended` is how the try ends by it ("": not yet), `paused` how it ends if nothing more comes.
     """

@@ -1,4 +1,4 @@
-"""What the core itself brought about: steps entered, calls queued, agents changed.
+"""What the core itself brought about: steps entered, calls queued, offers ended.
 
 Facts are derived, never fed in; they are journaled between the event that caused them and its commands, and are what a
 timeline, the boards, queue_log and the reports are folded from. Those that a flow step waits for (`Outcome`) are fed to it again
@@ -179,16 +179,6 @@ class WrapUpEnded(Fact):
     disposition: str
     remarks: str
     seconds: float
-
-
-@frozen
-class AgentChanged(Fact):
-    """An agent's presence or work changed; `call` is "" where no call is concerned."""
-
-    agent: str
-    presence: str
-    work: str
-    reason: str = ""
 
 
 @frozen

@@ -11,6 +11,7 @@ GRACE = 5.0
 CANCELLED = 26
 OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
 """What a far leg's end means that was never answered, by its cause; any other is `failed`."""
+OUTSIDE = "outside"
 
 
 @dataclass(slots=True)
@@ -22,6 +23,11 @@ class Far:
     to: str
     ringing: bool = False
     answered: float = 0.0
+
+    @property
+    def agent(self) -> str:
+        """The agent who is reserved for it; "" for a number outside."""
+        return "" if self.to == OUTSIDE else self.to
 
     def answer(self, at: float, now: float) -> bool:
         """It was answered, at `at` where that is known; False when it had been."""

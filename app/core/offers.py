@@ -34,7 +34,7 @@ REASONS = {
     41: "failed",
     -1: "withdrawn",
 }
-_VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
+VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
 """What an offer that failed means for the agent: a phone that cannot be rung is not tried again at once for the same call."""
 
 
@@ -164,7 +164,7 @@ class Offers:
         assert place is not None
         for name in ("ring", "pop"):
             center.timers.cancel(call.id, name)
-        center.agents.work(offer.agent, call, _VERBS.get(reason, "no_answer"), now)
+        center.agents.work(offer.agent, call, VERBS.get(reason, "no_answer"), now)
         center.emit(call, facts.OfferEnded(call.id, offer.agent, offer.id, reason))
         center.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, reason))
         center.queue_log(call, offer.agent, "RINGNOANSWER", (f"{(now - offer.at) * 1000:.0f}",))
@@ -183,7 +183,7 @@ class Offers:
             self._center.tell_flow(call, "no_agents", now)
 
     def leave_queue(self, call: Call, now: float) -> None:
-        """The call waits no longer: out of its queue, its offer withdrawn, a phone that rings for it silenced."""
+        """The call waits no longer: out of its queue, its offer or transfer withdrawn, a phone that rings for it silenced."""
         center = self._center
         for name in ("ring", "pop", "max_wait"):
             center.timers.cancel(call.id, name)
@@ -200,6 +200,8 @@ class Offers:
             center.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "caller gone"))
             call.offer = None
             center.settle()
+        elif call.far and not call.far.answered:
+            center.transfers.leave(call, now)
         if call.phase in (QUEUED, OFFERED):
             call.phase = FLOW
 

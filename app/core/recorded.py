@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from app.core import events as ev
-from app.core.acd import IllegalMove, UnknownAgent
-from app.core.book import AWAY, Book
+from app.core.book import Book
 from app.core.center import Center
-from app.core.commands import FOR_GOOD, Release
 from app.core.defined import Kept, Unknown
+from app.core.mistakes import REFUSALS, after_a_mistake
 from app.core.record import Record, rows_of, unpack
 from app.core.saving import dump_agent, dump_call, restore
-from app.core.session import SessionRefused
-from app.core.versions import NotPublished, Versions
+from app.core.versions import Versions
 
 Row: TypeAlias = tuple[int, str, list[Record]]
 """A row of the journal: its number, its call ("" for the centre) and its records."""
@@ -161,20 +159,12 @@ class Replica:
 
     def _out(self, event: ev.Event, now: float) -> list[Any]:
         """As the engine has it handled, its answer to mistakes of ours included."""
-        if isinstance(event, ev.StepFailed):
-            return self.center.fail(event.call, event.error, now)
         try:
-            return self.center.handle(event, now)
-        except (IllegalMove, UnknownAgent, SessionRefused, NotPublished) as refusal:
+            return self.center.fail(event.call, event.error, now) if isinstance(event, ev.StepFailed) else self.center.handle(event, now)
+        except REFUSALS as refusal:
             raise Refused(str(refusal)) from None
         except Exception as error:
-            return self._after_a_mistake(getattr(event, "call", ""), f"{type(error).__name__}: {error}", now)
-
-    def _after_a_mistake(self, call: str, error: str, now: float) -> list[Any]:
-        try:
-            return self.center.fail(call, error, now)
-        except Exception:
-            return [Release(call, AWAY, FOR_GOOD)] if call in self.center.calls else []
+            return after_a_mistake(self.center, getattr(event, "call", ""), error, now)
 
     def _choose_flow(self, turn: Turn, event: ev.CallArrived) -> None:
         """Which version a new call runs is an input: publishing and shares of callers decided it."""

@@ -145,7 +145,7 @@ def restore(
 
 def _in_hand(row: Mapping[str, Any] | None, agent: str) -> bool:
     """Whether a call's row agrees that the agent has it in hand."""
-    return row is not None and row["offer"] is not None and row["offer"]["agent"] == agent
+    return row is not None and any(row[part] is not None and row[part][key] == agent for part, key in (("offer", "agent"), ("far", "to")))
 
 
 def _files_changed(center: Center, call: Call) -> str:

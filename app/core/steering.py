@@ -39,6 +39,8 @@ class Steering:
             raise SessionRefused("unknown-entry", unknown("entry", event.entry, call.flow.program.entries))
         if call.phase == TALKING or call.leaving:
             raise SessionRefused("not-steerable", "the caller talks to an agent" if call.phase == TALKING else "the call is being let go")
+        if call.far and call.far.answered:
+            raise SessionRefused("not-steerable", "the caller is put through")
         center.offers.leave_queue(call, now)
         if call.music:
             call.music = False

@@ -113,8 +113,9 @@ class Wills:
         return f"{call.will['recording']}-will"
 
     def _done(self, call: Call, keep: bool = False) -> None:
-        if not keep:
-            self._center.emit(call, do.DropRecording(call.id, call.will["recording"]))
+        recording = call.will["recording"]
+        order = do.KeepRecording(call.id, self._request(call), recording, move=True) if keep else do.DropRecording(call.id, recording)
+        self._center.emit(call, order)
         call.will = {}
         self._center.timers.cancel(call.id, "will")
         self._center.touch(call)

@@ -8,10 +8,8 @@ Asterisk runs without root: it may write to `run`, `spool`, `log` and `lib`, and
 
 from __future__ import annotations
 
-import array
 import functools
 import json
-import math
 import os
 import secrets
 import shutil
@@ -20,70 +18,23 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-import wave
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.pbx.local_config import AgentPhone, LocalConfig, PbxPorts, PbxSecrets
 from app.pbx.local_install import AsteriskInstall, InstallError, ensure_asterisk
+from app.pbx.local_music import write_music
 
 __all__ = ["AgentPhone", "AsteriskInstall", "InstallError", "LocalPbx", "PbxError", "PbxPorts", "PbxSecrets", "ensure_asterisk"]
 
 MINIMUM_SECRET = 16
-UNHEARD = (
-    "AgentCalled,AgentComplete,AgentConnect,AgentDump,AgentRingNoAnswer,BridgeCreate,BridgeDestroy,BridgeEnter,BridgeLeave,BridgeMerge,"
-    "ChallengeSent,ContactStatus,DTMFBegin,DTMFEnd,DialBegin,DialEnd,DialState,Hangup,HangupRequest,Hold,MusicOnHoldStart,MusicOnHoldStop,"
-    "NewAccountCode,NewCallerid,NewConnectedLine,Newchannel,Newexten,Newstate,PeerStatus,QueueCallerAbandon,QueueCallerJoin,"
-    "QueueCallerLeave,QueueMemberStatus,RTCPReceived,RTCPSent,Rename,SoftHangupRequest,SuccessfulAuth,Unhold,UserEvent,VarSet"
-)
-"""AMI events that nobody hears in an Asterisk of which we are the only AMI user, by their names there."""
 _WRITABLE = ("run", "spool", "log", "lib", "cache", "keys")
-_DEFAULTS_WILL_DO = (
-    "acl.conf",
-    "ccss.conf",
-    "cel.conf",
-    "features.conf",
-    "pjproject.conf",
-    "queuerules.conf",
-    "udptl.conf",
-    "websocket_client.conf",
-)
 _STOP_SECONDS = 8.0
 
 
 class PbxError(RuntimeError):
     """The local PBX did not do what was asked; the message says what and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class PbxPorts:
-    """Ports on 127.0.0.1: `sip` and the range `rtp_start`..`rtp_end` are UDP, `ari` and `ami` TCP. `agi` is where FastAGI is called."""
-
-    sip: int
-    ari: int
-    ami: int
-    rtp_start: int
-    rtp_end: int
-    agi: int = 4573
-
-
-@dataclass(frozen=True, slots=True)
-class AgentPhone:
-    """A phone that may register: `extension` is its SIP user and its endpoint's name, `name` is shown. No secret given: one is made."""
-
-    name: str
-    extension: str
-    secret: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PbxSecrets:
-    """Passwords of one instance; `agents` by extension."""
-
-    ari: str = field(repr=False)
-    ami: str = field(repr=False)
-    agents: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class LocalPbx:
@@ -169,106 +120,13 @@ class LocalPbx:
         self.directory.chmod(0o755)
         for source in sorted(self._shipped.glob("callwright-*.conf")):
             shutil.copyfile(source, etc / source.name)
-        for name, text in self._local_files().items():
+        own = LocalConfig(self.directory, self.ports, self.secrets, self.agents, self.app, self.ari_user, self.ami_user, self.queues)
+        for name, text in own.files().items():
             _write_private(etc / name, text + self.extra.get(name, ""))
         music = self.directory / "moh" / "callwright.wav"
         if not music.exists():
             write_music(music)
         self._hand_over()
-
-    def _local_files(self) -> dict[str, str]:
-        """The files that hold this instance's own values; each includes its shipped `callwright-*.conf`."""
-        ports, place = self.ports, self.directory
-        folders = {
-            "astetcdir": "etc",
-            "astvarlibdir": "lib",
-            "astdbdir": "lib",
-            "astcachedir": "cache",
-            "astkeydir": "keys",
-            "astspooldir": "spool",
-            "astrundir": "run",
-            "astlogdir": "log",
-        }
-        options = f'#include "{place}/etc/callwright-asterisk.conf"'  # read before astetcdir is known: the whole path
-        return {
-            "asterisk.conf": _lines("[directories]", *(f"{key} = {place / name}" for key, name in folders.items()), options),
-            "modules.conf": _lines(_include("modules")),
-            "http.conf": _lines("[general]", f"bindport = {ports.ari}", _include("http")),
-            "ari.conf": _lines(
-                _include("ari"),
-                f"[{self.ari_user}](callwright-ari-user)",
-                "password_format = plain",  # random, in a file that only Asterisk reads; a hash would be computed at every request
-                f"password = {self.secrets.ari}",
-            ),
-            "manager.conf": _lines(
-                "[general]",
-                f"port = {ports.ami}",
-                _include("manager"),
-                f"disabledevents = {UNHEARD}",  # this Asterisk is nobody else's, and making them costs 1.5 ms a call
-                f"[{self.ami_user}](callwright-ami-user)",
-                f"secret = {self.secrets.ami}",
-            ),
-            "pjsip.conf": self._pjsip(),
-            "rtp.conf": _lines("[general]", f"rtpstart = {ports.rtp_start}", f"rtpend = {ports.rtp_end}", _include("rtp")),
-            "logger.conf": _lines(_include("logger")),
-            "cdr.conf": _lines(_include("cdr")),
-            "indications.conf": _lines(_include("indications")),
-            **dict.fromkeys(_DEFAULTS_WILL_DO, "; the defaults will do\n"),
-            "musiconhold.conf": _lines("[callwright]", f"directory = {place / 'moh'}", _include("musiconhold")),
-            "queues.conf": self._queues(),
-            "extensions.conf": self._extensions(),
-        }
-
-    def _pjsip(self) -> str:
-        lines = [
-            "[global]",
-            "type = global",
-            "user_agent = PBX",
-            "endpoint_identifier_order = auth_username,username,ip",
-            "[transport-udp]",
-            "type = transport",
-            "protocol = udp",
-            f"bind = 127.0.0.1:{self.ports.sip}",
-            _include("pjsip"),
-            "[trunk](callwright-trunk)",
-            "[trunk-addresses]",
-            "type = identify",
-            "endpoint = trunk",
-            "match = 127.0.0.1/32",
-        ]
-        for agent in self.agents:
-            number, shown = agent.extension, "".join(c for c in agent.name if c.isalnum() or c in " -.'")
-            lines += [
-                f"[{number}](callwright-agent)",
-                f"auth = {number}",
-                f"aors = {number}",
-                f'callerid = "{shown}" <{number}>',
-                f"[{number}](callwright-agent-auth)",
-                f"username = {number}",
-                f"password = {self.secrets.agents[number]}",
-                f"[{number}](callwright-agent-aor)",
-            ]
-        return _lines(*lines)
-
-    def _queues(self) -> str:
-        members = [f"member => PJSIP/{agent.extension},0,{agent.extension},PJSIP/{agent.extension}" for agent in self.agents]
-        lines = [_include("queues")]
-        for queue in ("fallback", *self.queues):
-            lines += [f"[callwright-{queue}](callwright-queue)", *members]
-        return _lines(*lines)
-
-    def _extensions(self) -> str:
-        return _lines(
-            "[globals]",
-            f"CALLWRIGHT_APP = {self.app}",
-            f"CALLWRIGHT_AGI = 127.0.0.1:{self.ports.agi}",
-            _include("extensions"),
-            "[from-trunk]",
-            "exten => _1XXX,1,Gosub(callwright-door,s,1(${EXTEN}))",
-            "exten => _20XX,1,Gosub(callwright-agi,s,1(${EXTEN},1${EXTEN:1}))",
-            "[from-internal]",
-            "include => from-trunk",
-        )
 
     def _hand_over(self) -> None:
         """Let Asterisk's account read the configuration and write its own folders."""
@@ -405,25 +263,6 @@ class LocalPbx:
         return "\n".join(found) or "(it said nothing)"
 
 
-def write_music(path: Path) -> None:
-    """A soft arpeggio of twelve seconds, 8 kHz mono 16 bit, that loops without a seam."""
-    rate, beat = 8000, 0.5
-    notes = [262, 330, 392, 523, 392, 330, 220, 262, 330, 440, 330, 262, 175, 220, 262, 349, 262, 220, 196, 247, 294, 392, 294, 247]
-    total = int(rate * beat * len(notes))
-    samples = array.array("h", bytes(2 * total))
-    for position, pitch in enumerate(notes):
-        for step in range(int(rate * beat * 2)):  # each note rings on under the next
-            at = step / rate
-            loudness = 2600 * min(1.0, at / 0.03) * math.exp(-2.2 * at)
-            value = loudness * (math.sin(2 * math.pi * pitch * at) + 0.3 * math.sin(4 * math.pi * pitch * at))
-            samples[(position * int(rate * beat) + step) % total] += int(value)
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(samples.tobytes())
-
-
 def _command_line(pid: int) -> list[bytes]:
     """The arguments of a process; empty when it has ended. In the midst of an exec they are empty too: then look again."""
     for _ in range(5):
@@ -445,14 +284,6 @@ def _shipped_config() -> Path:
         if (place / "callwright-extensions.conf").exists():
             return place
     raise PbxError(f"asterisk-config is missing beside {here}")
-
-
-def _include(name: str) -> str:
-    return f"#include callwright-{name}.conf"
-
-
-def _lines(*lines: str) -> str:
-    return "\n".join(lines) + "\n"
 
 
 def _secret(owner: str, given: str | None) -> str:

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 from app.core import events
 from app.core.view import LiveCall
-from app.pbx.wire import BRIDGE, LEG, MEDIA, NO_ANSWER, NORMAL, TEMPORARY
+from app.pbx.book import BRIDGE, LEG, MEDIA, NO_ANSWER, NORMAL, TEMPORARY
 
 Json: TypeAlias = Mapping[str, Any]
 

@@ -6,37 +6,27 @@ their attributes are needed). Every mistake in every file is reported at once, e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.acd import AgentDef, QueueDef, Relax
 from app.core.book import Book
-from app.core.flow.compiled import BadProgram, Compiled, compile_program
-from app.core.flow.program import Callback, Program, Transfer
-from app.core.flow.steps import STEPS
+from app.core.flow.compiled import Compiled
+from app.core.flow.program import Callback, Transfer
 from app.core.flow.words import unknown
 from app.core.transfer import Rules
-from app.publish import automations
-from app.publish.calendars import expand_all
-from app.publish.subflows import inlined
+from app.publish.flowfile import Outputs, load_flow
+from app.publish.reading import ProjectError, read, told, validated
+from app.publish.shared import Shared
 from app.yamlfile import Document, Place, YamlError, read_yaml
 
-KINDS = (*STEPS, "release", "hangup")
 Level = Annotated[int, Field(ge=1, le=10)]
 Seconds = Annotated[float, Field(gt=0, le=14_400)]
 AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-
-
-class ProjectError(ValueError):
-    """A project that cannot be used; `problems` has a line for each mistake."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class Part(BaseModel):
@@ -101,19 +91,45 @@ class CentreFile(Part):
         return Rules(file.allowed, file.denied, file.trunks, file.at_once) if file else Rules()
 
 
-def load_book(project: Path, outputs: Mapping[str, Mapping[str, str]]) -> Book:
+@dataclass(frozen=True, slots=True)
+class FlowFile:
+    """A flow with the file that it was read from."""
+
+    path: Path
+    document: Document
+    flow: Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFiles:
+    """Everything that was read of a project: each flow whose file is right, and what is wrong with any file."""
+
+    book: Book
+    flows: tuple[FlowFile, ...]
+    problems: tuple[str, ...]
+
+
+def load_book(project: Path, outputs: Outputs) -> Book:
     """What the project's files say. `outputs`: for each action the CEL types of its attributes. Raises `ProjectError`."""
+    files = read_files(project, outputs)
+    if files.problems:
+        raise ProjectError(list(files.problems))
+    return files.book
+
+
+def read_files(project: Path, outputs: Outputs, paths: Iterable[Path] = ()) -> ProjectFiles:
+    """Read and check a project's files, of its flows only `paths` where any are given. Each is read once. Nothing is raised."""
     try:
         centre = load_centre(project)
     except ProjectError as error:
         names = _queue_names(project)
-        raise ProjectError([*error.problems, *(_load_flows(project, outputs, names)[1] if names else ())]) from None
+        problems = [*error.problems, *(_load_flows(project, outputs, names, paths)[1] if names else ())]
+        return ProjectFiles(Book({}, {}, {}), (), tuple(dict.fromkeys(problems)))
     queues, agents = queue_defs(centre), agent_defs(centre)
-    flows, problems = _load_flows(project, outputs, queues)
-    problems += _bad_transfers(project, flows, centre.rules, agents)
-    if problems:
-        raise ProjectError(list(dict.fromkeys(problems)))
-    return Book(flows, queues, agents, transfers=centre.rules)
+    flows, problems = _load_flows(project, outputs, queues, paths)
+    problems += [problem for file in flows for problem in _bad_transfers(file, centre)]
+    numbers = {number: file.flow for file in flows for number in file.flow.program.dnis}
+    return ProjectFiles(Book(numbers, queues, agents, transfers=centre.rules), tuple(flows), tuple(dict.fromkeys(problems)))
 
 
 def queue_defs(centre: CentreFile) -> dict[str, QueueDef]:
@@ -129,17 +145,14 @@ def agent_defs(centre: CentreFile) -> dict[str, AgentDef]:
     return {id_: AgentDef(id_, a.name, a.phone or id_, a.skills, a.queues, a.wrap_up) for id_, a in centre.agents.items()}
 
 
-def _bad_transfers(project: Path, flows: Mapping[str, Compiled], rules: Rules, agents: Mapping[str, object]) -> list[str]:
-    """Transfers that can never be dialled."""
-    problems = []
-    for path in sorted((project / "flows").glob("*.yaml")):
-        document = _maybe_read(path)
-        name = document.content.get("flow") if document and isinstance(document.content, dict) else None
-        program = next((flow.program for flow in flows.values() if flow.program.flow == name), None)
-        for step, node in program.steps.items() if program else ():
-            if document and isinstance(node, Transfer | Callback):
-                problems += [_told(path, document, ("steps", step, *key), what) for key, what in _bad_transfer(node, rules, agents)]
-    return problems
+def _bad_transfers(file: FlowFile, centre: CentreFile) -> list[str]:
+    """The steps of a flow that could never dial: what is wrong with each."""
+    return [
+        told(file.path, file.document, ("steps", step, *key), what)
+        for step, node in file.flow.program.steps.items()
+        if isinstance(node, Transfer | Callback)
+        for key, what in _bad_transfer(node, centre.rules, centre.agents)
+    ]
 
 
 def _bad_transfer(node: Transfer | Callback, rules: Rules, agents: Mapping[str, object]) -> list[tuple[Place, str]]:
@@ -156,36 +169,30 @@ def _bad_transfer(node: Transfer | Callback, rules: Rules, agents: Mapping[str, 
     return problems
 
 
-def _maybe_read(path: Path) -> Document | None:
-    try:
-        return _read(path)
-    except ProjectError:
-        return None
-
-
-def _load_flows(
-    project: Path, outputs: Mapping[str, Mapping[str, str]], queues: Mapping[str, object]
-) -> tuple[dict[str, Compiled], list[str]]:
-    """The flow of each number, and everything that is wrong with any of them."""
+def _load_flows(project: Path, outputs: Outputs, queues: Mapping[str, object], paths: Iterable[Path]) -> tuple[list[FlowFile], list[str]]:
+    """The flows whose files are right, and everything that is wrong with any of them."""
     problems: list[str] = []
-    flows: dict[str, Compiled] = {}
-    files: dict[str, Path] = {}
-    for path in sorted((project / "flows").glob("*.yaml")):
+    flows: list[FlowFile] = []
+    names: dict[str, Path] = {}
+    numbers: dict[str, FlowFile] = {}
+    shared = Shared(project)
+    for path in tuple(paths) or sorted((project / "flows").glob("*.yaml")):
         try:
-            compiled = load_flow(path, outputs, queues, project=project)
+            document = read(path)
+            file = FlowFile(path, document, load_flow(path, outputs, queues, document, shared=shared))
         except ProjectError as error:
             problems += error.problems
             continue
-        name, document = compiled.program.flow, _read(path)
-        if name in files:
-            problems.append(f"{path}:{document.line(('flow',))}: flow: there is a flow {name!r} already ({files[name]})")
-        for i, number in enumerate(compiled.program.dnis):
-            owner = flows[number].program.flow if number in flows else ""
-            if owner:
-                taken = f"the number {number} belongs to flow {owner!r} ({files[owner]}) already"
-                problems.append(f"{path}:{document.line(('dnis', i))}: dnis.{i}: {taken}")
-            flows[number] = compiled
-        files.setdefault(name, path)
+        name = file.flow.name
+        if name in names:
+            problems.append(told(path, document, ("flow",), f"there is a flow {name!r} already ({names[name]})"))
+        for i, number in enumerate(file.flow.program.dnis):
+            if owner := numbers.get(number):
+                taken = f"the number {number} belongs to flow {owner.flow.name!r} ({owner.path}) already"
+                problems.append(told(path, document, ("dnis", i), taken))
+            numbers[number] = file
+        names.setdefault(name, path)
+        flows.append(file)
     return flows, problems
 
 
@@ -202,8 +209,8 @@ def _queue_names(project: Path) -> dict[str, None]:
 def load_centre(project: Path) -> CentreFile:
     """Queues and agents; raises `ProjectError`."""
     path = project / "centre.yaml"
-    document = _read(path)
-    centre: CentreFile = _validated(path, document, CentreFile, document.content)
+    document = read(path)
+    centre: CentreFile = validated(path, document, CentreFile, document.content)
     problems = [
         f"{path}:{document.line(('agents', id_, 'queues', i))}: agents.{id_}.queues.{i}: {unknown('queue', queue, centre.queues)}"
         for id_, agent in centre.agents.items()
@@ -213,141 +220,3 @@ def load_centre(project: Path) -> CentreFile:
     if problems:
         raise ProjectError(problems)
     return centre
-
-
-def load_flow(
-    path: Path,
-    outputs: Mapping[str, Mapping[str, str]],
-    queues: Mapping[str, object],
-    document: Document | None = None,
-    *,
-    project: Path | None = None,
-    today: date | None = None,
-) -> Compiled:
-    """One flow file, completed, validated, checked and compiled; raises `ProjectError`.
-
-    With a `document`, `path` is only what it is called. `project` is the folder whose automations belong to it as well; the tables of its
-    calendars begin with the year before `today`'s.
-    """
-    document = document or _read(path)
-    program = load_program(path, outputs, document, project=project, today=today)
-    try:
-        return checked(program, queues)
-    except BadProgram as error:
-        raise ProjectError([_told(path, document, _as_written(where), what) for where, what in error.problems]) from None
-
-
-def load_program(
-    path: Path,
-    outputs: Mapping[str, Mapping[str, str]],
-    document: Document | None = None,
-    *,
-    project: Path | None = None,
-    today: date | None = None,
-) -> Program:
-    """One flow file, completed and validated, but not checked against anything else; raises `ProjectError`."""
-    document = document or _read(path)
-    content = document.content
-    if isinstance(content, dict):
-        content = _completed(path, document, content, outputs, project, today or datetime.now(UTC).date())
-    program: Program = _validated(path, document, Program, content)
-    return program
-
-
-def checked(program: Program, queues: Mapping[str, object]) -> Compiled:
-    """The program ready to run, with everything that must hold before a caller gets it; raises `BadProgram`."""
-    return compile_program(program, queues)
-
-
-FILLED_IN = {"outputs": "the action files", "tables": "the calendars"}
-
-
-def _completed(
-    path: Path, document: Document, content: Mapping[str, Any], outputs: Mapping[str, Mapping[str, str]], project: Path | None, today: date
-) -> dict[str, Any]:
-    """A flow file's content with all that comes from elsewhere; raises `ProjectError`."""
-    given = [
-        _told(path, document, (key,), f"comes from {whence} and cannot be given here")
-        for key, whence in FILLED_IN.items()
-        if key in content
-    ]
-    if given:
-        raise ProjectError(given)
-    shared = project / automations.FILE if project else None
-    if shared is not None and shared.exists():
-        try:
-            content = automations.joined(content, document, _read(shared), shared)
-        except ValueError as error:
-            raise ProjectError(error.problems if isinstance(error, ProjectError) else [str(error)]) from None
-    flow, problems = inlined(content, document)
-    tables, wrong = expand_all(content.get("calendars"), today)
-    if problems or wrong:
-        raise ProjectError([_told(path, document, place, what) for place, what in (*problems, *wrong)])
-    asked = set(_asked(flow))
-    return {**flow, "tables": tables, "outputs": {name: dict(types) for name, types in outputs.items() if name in asked}}
-
-
-def _asked(content: Mapping[str, Any]) -> Iterator[str]:
-    """The actions that a flow names."""
-    steps, beside = content.get("steps"), content.get("automations")
-    questions = [*(steps.values() if isinstance(steps, dict) else ()), *(beside if isinstance(beside, list) else ())]
-    for question in questions:
-        if isinstance(question, dict):
-            yield str(question.get("action"))
-            several = question.get("ask")
-            yield from (
-                str(each.get("action")) for each in (several.values() if isinstance(several, dict) else ()) if isinstance(each, dict)
-            )
-
-
-def _read(path: Path) -> Document:
-    try:
-        return read_yaml(path)
-    except YamlError as error:
-        raise ProjectError([f"{path}:{error.line}: {error}"]) from None
-    except OSError as error:
-        raise ProjectError([f"{path}: cannot be read: {error.strerror}"]) from None
-
-
-def _validated(path: Path, document: Document, model: type[Any], content: Any) -> Any:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise ProjectError([_mistake(path, document, dict(mistake)) for mistake in error.errors()]) from None
-
-
-def _mistake(path: Path, document: Document, mistake: Mapping[str, Any]) -> str:
-    """One validation error in the words of the file."""
-    place = _place(mistake["loc"])
-    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = ", ".join(KINDS)
-        found = mistake["ctx"].get("tag")
-        what = (
-            f"there is no kind of step {found!r} (there are: {kinds})" if found else f"what the step is to do is missing (one of: {kinds})"
-        )
-        return _told(path, document, (*place, "do"), what)
-    if mistake["type"] == "too_long":
-        ctx = mistake["ctx"]
-        return _told(
-            path, document, place, f"at most {ctx['max_length']} can be given (found {ctx.get('actual_length') or len(mistake['input'])})"
-        )
-    given = mistake.get("input")
-    shown = f" (found {given!r})" if isinstance(given, str | int | float) else ""
-    return _told(path, document, place, mistake["msg"].removeprefix("Value error, ") + shown)
-
-
-def _told(path: Path, document: Document, place: Place, what: str) -> str:
-    return f"{document.at(path, place)}: {'.'.join(map(str, place)) or 'the file'}: {what}"
-
-
-def _place(loc: tuple[str | int, ...]) -> Place:
-    """A validation error's location in the file: without the kind of step, which is no key there, and without the mark of a key."""
-    place = loc[:-1] if loc and loc[-1] == "[key]" else loc
-    return _as_written((*place[:2], *place[3:]) if place[:1] == ("steps",) else place)
-
-
-def _as_written(place: Place) -> Place:
-    """A place in a program as a place in the file: a prompt's phrases and a choice's step have no key of their own there."""
-    if place[:1] == ("prompts",):
-        return tuple(part for part in place if part not in ("phrases", "by_language"))
-    return place

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from app.core.flow.program import chosen
 from app.core.flow.script import QUIET
 from app.publish.guards import NOTHING, Names
 from app.publish.kinds_outside import OUTSIDE
@@ -89,9 +90,10 @@ def _tries(context: Context, node: Any, each: float) -> float:
 def _collect(context: Context, name: str, node: Any) -> Meaning:
     variable = frozenset({f"vars.{node.into}"})
     match = {"sets": variable, "act": "caller", "taints": variable if getattr(node, "sensitive", False) else NOTHING}
+    away = {chosen(key): Exit(to, ("steps", name, "choices", key), act="caller") for key, to in node.choices.items()}
     return Meaning(
         reads=context.spoken(name, node, "prompt", "retry_no_match", "retry_no_input"),
-        exits=context.exits(name, node, match=match, no_match={"act": "caller"}),
+        exits={**context.exits(name, node, match=match, no_match={"act": "caller"}), **away},
         wait="caller",
         seconds=_tries(context, node, node.total),
         says=context.sure(node.prompt),
@@ -105,7 +107,7 @@ def _menu(context: Context, name: str, node: Any) -> Meaning:
     offered = 0.0
     for key, choice in node.choices.items():
         where: Place = ("steps", name, "choices", key)
-        exits[f"key {key}"] = Exit(choice.to, where, act="caller")
+        exits[chosen(key)] = Exit(choice.to, where, act="caller")
         reads += context.condition(choice.when, where)
         reads += [replace(read, where=where) for read in context.spoken(name, choice, "prompt")]
         offered += context.longest(choice.prompt)
@@ -217,7 +219,7 @@ def _wait_for(context: Context, name: str, node: Any) -> Meaning:
 
 
 def _gather(context: Context, name: str, node: Any) -> Meaning:
-    """All names asked for are forgotten first, and `found` is told of each; a record that counts may still not have been found."""
+    """All names asked for are forgotten first; `answered` and `found` are told of each. One that answered may not have been found."""
     reads: list[Read] = []
     answered: set[str] = set()
     secret: set[str] = set()
@@ -227,7 +229,7 @@ def _gather(context: Context, name: str, node: Any) -> Meaning:
         outputs = context.outputs(ask.action, into)
         answered |= {f"{into}.count"} if f"{into}.count" in outputs else outputs
         secret |= context.secret(ask.action, into)
-    told = frozenset(f"{into}.found" for into in node.ask)
+    told = frozenset(f"{into}.{key}" for into in node.ask for key in ("found", "answered"))
     every = {"clears": tuple(f"{into}." for into in node.ask), "sets": told, "taints": frozenset(secret)}
     return Meaning(
         reads=(*reads, *context.spoken(name, node, "mask")),

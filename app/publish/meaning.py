@@ -21,7 +21,7 @@ Act = Literal["", "caller", "person"]
 VALUE_LENGTH = 40
 """Characters that a value is counted as where the longest time to speak a text is told."""
 _VALUE = re.compile(r"\{\{.*?\}\}")
-_KIND = re.compile(r"^(digits|characters|number|date|time|money|recording):")
+_KIND = re.compile(r"^(digits|characters|number|date|time|money|recording|en|de|es):")
 """What stands before a value that is spoken in a way of its own."""
 _TAG = re.compile(r"\{%.*?%\}")
 

@@ -109,8 +109,9 @@ def _again(noticed: Path) -> Path:
 def _ways(program: Program, node: Any) -> Iterator[tuple[Path, str]]:
     """Every way out of a step: what the caller is like who takes it, and the step that follows."""
     for key, choice in getattr(node, "choices", {}).items():
-        among = f" among those for whom {choice.when} holds" if choice.when else ""
-        yield (_circumstance("key", key, choice.when or "", words=f"who presses {key}{among}"),), choice.to
+        to, when = (choice, None) if isinstance(choice, str) else (choice.to, choice.when)
+        among = f" among those for whom {when} holds" if when else ""
+        yield (_circumstance("key", key, when or "", words=f"who presses {key}{among}"),), to
     for condition, target in getattr(node, "cases", {}).items():
         yield (_circumstance("case", condition, words=f"for whom {condition} holds"),), target
     only = len(node.exits) == 1 and not getattr(node, "choices", None) and not getattr(node, "cases", None)
@@ -158,7 +159,7 @@ def _words(program: Program, node: Any) -> str:
         case nodes.Menu():
             return f"hears {prompt} and is asked to press {_either(list(node.choices))}"
         case nodes.Collect():
-            return f"hears {prompt} and is asked for {node.length} keys"
+            return f"hears {prompt} and is asked for {node.length} keys{''.join(f' or {key}' for key in node.choices)}"
         case nodes.Queue():
             return f"waits in the queue {node.queue}{PLACES.get(node.place, '')}"
         case nodes.Email():

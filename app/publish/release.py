@@ -7,10 +7,9 @@ from typing import Any
 
 from app.core.flow.compiled import BadProgram, Compiled
 from app.core.flow.program import Program
-from app.publish.centre import ProjectError, checked
+from app.publish.flowfile import Outputs, checked
+from app.publish.reading import ProjectError
 from app.yamlfile import MAX_DEPTH, Document, Tree, YamlError, parse_yaml
-
-Outputs = Mapping[str, Mapping[str, str]]
 
 
 def as_document(name: str, content: str | Mapping[str, Any]) -> Document:

@@ -5,13 +5,16 @@ Files are read with every scalar a string, so that where the models want text, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel
 
 from app.core.flow import program
 from app.core.flow.program import Program, Step
-from app.publish.centre import FILLED_IN, CentreFile
+from app.publish.centre import CentreFile
+from app.publish.flowfile import FILLED_IN
+from app.publish.shared import NAMED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TEXT: dict[str, Any] = {"type": ["string", "number", "boolean"]}
@@ -33,15 +36,35 @@ def flow_schema() -> dict[str, Any]:
     if "Choice" in parts:
         choices = parts["Menu"]["properties"]["choices"]
         choices["patternProperties"] = {key: {"anyOf": [{"type": "string"}, value]} for key, value in choices["patternProperties"].items()}
-    if "Subflow" in parts:
-        inner = {"start": TEXT, "exits": {"type": "array", "items": TEXT}, "steps": schema["properties"]["steps"]}
-        subflow = {"type": "object", "properties": inner, "required": list(inner), "additionalProperties": False}
-        schema["properties"]["subflows"] = {"type": "object", "additionalProperties": subflow}
+    subflow = {"type": "object", **_subflow(schema), "description": "Steps that are run by the name that they have here."}
+    schema["properties"]["subflows"] = {"type": "object", "additionalProperties": subflow}
     for name, part in parts.items():
         kind = getattr(program, name, None)
         if isinstance(kind, type) and issubclass(kind, Step) and name != "Subflow":
             _with_exits(part, kind)
     return schema
+
+
+def subflow_schema() -> dict[str, Any]:
+    """What a file under `subflows` looks like."""
+    flow = flow_schema()
+    return {
+        "$schema": DIALECT,
+        "title": "A subflow that flows of Callwright share",
+        "type": "object",
+        **_subflow(flow, *NAMED),
+        "$defs": flow["$defs"],
+    }
+
+
+def _subflow(flow: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """What a subflow has, and what else this one may have of the flow's own."""
+    own = {"start": TEXT, "exits": {"type": "array", "items": TEXT}, "steps": flow["properties"]["steps"]}
+    return {
+        "properties": {**own, **{name: flow["properties"][name] for name in more}},
+        "required": list(own),
+        "additionalProperties": False,
+    }
 
 
 def centre_schema() -> dict[str, Any]:

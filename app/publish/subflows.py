@@ -3,11 +3,12 @@
 A flow file may have `subflows:`, each with a `start`, its named `exits` and its `steps`; a step that wants to go back names
 `exit.<name>` as the one that follows. For a step `who: {do: subflow, run: identify, exits: {...}}` the steps of `identify` become
 `who.<step>`, and what they name as `exit.<name>` becomes the step that `who` has for that exit. A subflow may run another, never itself.
+Subflows in files of their own are among the flow's by then (`app.publish.shared`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from app.core.flow.words import unknown
@@ -15,12 +16,15 @@ from app.yamlfile import Document, Place
 
 MAX_STEPS = 500
 EXIT = "exit."
-_KEYS = {"start", "exits", "steps"}
+KEYS = frozenset({"start", "exits", "steps"})
 
 
-def inlined(content: Mapping[str, Any], document: Document) -> tuple[dict[str, Any], list[tuple[Place, str]]]:
-    """The content of a flow file without `subflows`, their steps among its own, and what is wrong with any, by its place in the file."""
-    work = _Work(content, document)
+def inlined(content: Mapping[str, Any], document: Document, others: Iterable[str] = ()) -> tuple[dict[str, Any], list[tuple[Place, str]]]:
+    """The content of a flow file without `subflows`, their steps among its own, and what is wrong with any, by its place in the file.
+
+    `others` are names of subflows that could be run as well, for whoever misspells one.
+    """
+    work = _Work(content, document, others)
     flow = {key: value for key, value in content.items() if key != "subflows"}
     if isinstance(content.get("steps"), Mapping):
         flow["steps"] = work.steps
@@ -31,12 +35,19 @@ def inlined(content: Mapping[str, Any], document: Document) -> tuple[dict[str, A
     return flow, work.problems
 
 
+def put_in(name: str, step: Mapping[str, Any], steps: Container[Any]) -> bool:
+    """Whether a `subflow` step has its steps among these already, as in a program that was published once."""
+    exits = step.get("exits")
+    begin = exits.get("begin") if isinstance(exits, Mapping) and len(exits) == 1 else None
+    return isinstance(begin, str) and begin.startswith(f"{name}.") and begin in steps
+
+
 class _Work:
-    def __init__(self, content: Mapping[str, Any], document: Document) -> None:
+    def __init__(self, content: Mapping[str, Any], document: Document, others: Iterable[str]) -> None:
         self.steps: dict[str, Any] = {}
         self.problems: list[tuple[Place, str]] = []
         self.ran: set[str] = set()
-        self._document = document
+        self._document, self._others = document, others
         self._own = content["steps"] if isinstance(content.get("steps"), Mapping) else {}
         self.subflows: dict[str, Mapping[str, Any]] = {}
         given = content.get("subflows", {})
@@ -50,7 +61,7 @@ class _Work:
     def _sound(self, place: Place, subflow: Any) -> bool:
         """Whether a subflow has what each has to have."""
         before = len(self.problems)
-        if not isinstance(subflow, Mapping) or set(subflow) != _KEYS:
+        if not isinstance(subflow, Mapping) or set(subflow) != KEYS:
             self.problems.append((place, "a subflow has start, exits and steps, and nothing else"))
         elif not isinstance(subflow["exits"], list) or not all(isinstance(name, str) for name in subflow["exits"]):
             self.problems.append(((*place, "exits"), "not a list of names"))
@@ -67,12 +78,12 @@ class _Work:
                 self.problems.append((place, f"more than {MAX_STEPS} steps, those of subflows included"))
                 self.steps[name] = step
             return
-        self._borrow_lines(("steps", name), place)
+        self._document.repeat(("steps", name), place)
         if not isinstance(step, Mapping):
             self.steps[name] = step
             return
         self.steps[name] = step = _redirected(step, place, leads)
-        if step.get("do") == "subflow":
+        if step.get("do") == "subflow" and not put_in(name, step, self._own):
             self._run(name, step, place, within)
 
     def _run(self, name: str, step: dict[str, Any], place: Place, within: tuple[str, ...]) -> None:
@@ -82,7 +93,7 @@ class _Work:
         if run in within:
             self.problems.append(((*place, "run"), f"a subflow cannot run itself: {' -> '.join((*within[within.index(run) :], run))}"))
         elif subflow is None:
-            self.problems.append(((*place, "run"), unknown("subflow", run, self.subflows)))
+            self.problems.append(((*place, "run"), unknown("subflow", run, dict.fromkeys((*self.subflows, *self._others)))))
         elif not isinstance(exits, Mapping) or set(exits) != set(subflow["exits"]):
             given = ", ".join(exits) if isinstance(exits, Mapping) else ""
             wanted = ", ".join(subflow["exits"]) or "none"
@@ -112,13 +123,6 @@ class _Work:
             return name
 
         return leads
-
-    def _borrow_lines(self, place: Place, written: Place) -> None:
-        """A step that was put in is to be found where it is written."""
-        lines = self._document.lines
-        if place != written:
-            depth = len(written)
-            lines.update({(*place, *each[depth:]): line for each, line in lines.items() if each[:depth] == written})
 
 
 def _redirected(step: Mapping[str, Any], place: Place, leads: Callable[[str, Place], str]) -> dict[str, Any]:

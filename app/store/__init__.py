@@ -6,9 +6,10 @@ from app.store.batch import Batch, Record, Recovered
 from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreFull, StoreRefused
 from app.store.lease import TTL, Holder
 from app.store.reading import Journal
-from app.store.store import Store
+from app.store.store import FACTS_DAYS, Store
 
 __all__ = [
+    "FACTS_DAYS",
     "TTL",
     "Batch",
     "Forgotten",

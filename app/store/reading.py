@@ -7,7 +7,7 @@ of a call that was forgotten there is nothing to read.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,10 +21,11 @@ from app.store.backend import Backend
 from app.store.batch import Record
 from app.store.codec import loads
 from app.store.errors import Forgotten, StoreError, StoreRefused
+from app.store.history import History
+from app.store.keyring import CENTRE, KeyRing, journal_place
 from app.store.opening import open_backend, open_keys, version_of
-from app.store.schema import HEAD, call_keys, journal, programs
-from app.store.seal import Keys, Seal
-from app.store.store import CENTRE, Store, journal_place
+from app.store.schema import HEAD, journal, programs
+from app.store.seal import Keys
 
 Row: TypeAlias = tuple[int, str, list[Record]]
 AT_ONCE = 2000
@@ -35,9 +36,9 @@ class Journal:
     """One database, read."""
 
     def __init__(self, backend: Backend, keys: Keys) -> None:
-        self._backend, self._keys = backend, keys
-        self._store = Store(backend, keys)
-        self._seals: dict[str, Seal | None] = {CENTRE: keys.centre}
+        self._backend = backend
+        self._ring = KeyRing(backend, keys)
+        self._history = History(backend, self._ring)
 
     @classmethod
     async def open(cls, url: str, key_file: Path) -> Journal:
@@ -57,14 +58,14 @@ class Journal:
 
     async def find(self, text: str) -> list[str]:
         """Ids of calls that begin with the text, or whose uniqueid or linkedid it is."""
-        return await self._store.find_call(text)
+        return await self._history.find_call(text)
 
     async def ended(self, since: float, until: float) -> list[dict[str, Any]]:
         """The history's rows of calls that arrived in this time and have ended, in the order of their arrival."""
         found: dict[str, dict[str, Any]] = {}
         before: float | None = None
         while True:
-            rows = await self._store.ended_calls(ENDED_AT_ONCE, before)
+            rows = await self._history.ended_calls(ENDED_AT_ONCE, before)
             found |= {row["call"]: row for row in rows if since <= (row["arrived"] or row["ended"]) < until}
             if len(rows) < ENDED_AT_ONCE or rows[-1]["ended"] < since or rows[-1]["ended"] == before:
                 return sorted(found.values(), key=lambda row: (row["arrived"] or row["ended"], row["call"]))
@@ -78,7 +79,7 @@ class Journal:
     async def call(self, call: str) -> list[Row]:
         """The rows of a call, and those of the centre between its first and its last; empty where there are none. Raises Forgotten."""
         await self._fetch_seals([call])
-        if call in self._seals and self._seals[call] is None:
+        if call in self._ring.seals and self._ring.seals[call] is None:
             raise Forgotten(call)
         own = await self._backend.rows(select(journal.c.seq).where(journal.c.call == call).order_by(journal.c.seq))
         if not own or not call:
@@ -91,7 +92,7 @@ class Journal:
         after = first - 1
         while True:
             rows = await self._backend.rows(_ROWS.where(journal.c.seq > after).limit(AT_ONCE))
-            await self._fetch_seals([row.call for row in rows])
+            await self._fetch_seals(row.call for row in rows)
             for row in rows:
                 if row.at >= until:
                     return
@@ -112,15 +113,11 @@ class Journal:
                 return
             before = rows[-1].seq
 
-    async def _fetch_seals(self, calls: list[str]) -> None:
-        wanted = [call for call in dict.fromkeys(calls) if call not in self._seals]
-        for start in range(0, len(wanted), ENDED_AT_ONCE):
-            some = wanted[start : start + ENDED_AT_ONCE]
-            for call, wrapped in await self._backend.rows(select(call_keys.c.call, call_keys.c.wrapped).where(call_keys.c.call.in_(some))):
-                self._seals[call] = None if wrapped is None else self._keys.unwrap(call, bytes(wrapped))
+    async def _fetch_seals(self, calls: Iterable[str]) -> None:
+        self._ring.seals |= await self._ring.missing(calls)
 
     def _opened(self, row: Any) -> Row:
-        seal = self._seals.get(row.call)
+        seal = self._ring.seals.get(row.call)
         if seal is None:
             raise Forgotten(row.call)
         return row.seq, row.call, loads(seal.open(journal_place(row.call, row.seq, row.at), bytes(row.payload)))

@@ -7,8 +7,7 @@ and forgetting go on beside it.
 rows are numbered here, not by the database: the number is part of what a row is sealed for. A commit whose outcome is unknown
 (cancelled, or the connection broke in it) is undone by the next one, which is handed the same content again.
 
-**A new call's key** is minted without asking the database. If the call turns out to have one already (it ended before this
-process started), the insert clashes, the key is read and the commit is run once more.
+A commit that clashes meets a call whose key is in the database already: the key is read, and the commit run once more.
 """
 
 from __future__ import annotations
@@ -16,39 +15,36 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, select
 
 from app.store import lease
 from app.store import statements as sql
 from app.store.backend import Backend
 from app.store.batch import Batch, Record, Recovered
-from app.store.codec import dumps, loads
-from app.store.errors import Forgotten, LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError, StoreRefused
+from app.store.codec import loads
+from app.store.draft import Draft
+from app.store.errors import LeaseHeld, LeaseLost, StoreBusy, StoreClash, StoreError
+from app.store.history import History
+from app.store.keyring import CENTRE, IN_ONE_QUERY, KEYS_AT_HAND, KeyRing, journal_place, portions
 from app.store.lease import TTL, Holder, Tenure
 from app.store.opening import open_backend, open_keys
-from app.store.schema import PERSONAL, agents, call_keys, cursors, flow_versions, history, journal, live, programs, undelivered, writer
-from app.store.seal import Keys, Seal
-from app.store.statements import Plan, Row, Statement, Step
+from app.store.readers import Readers
+from app.store.schema import agents, call_keys, flow_versions, history, journal, live, programs, writer
+from app.store.seal import Keys
+from app.store.statements import Plan, Row, Step
+from app.store.vault import Vault
 
 log = structlog.get_logger()
 
-CENTRE = ""
 DAY = 86400.0
-KEYS_AT_HAND = 8192
-FOUND_AT_MOST = 50
-_IN_ONE_QUERY = 500
+FACTS_DAYS = 396
 _PRUNED_AT_ONCE = 100
-
-_CLEAR_TEXTS = ("flow", "version", "process", "queue", "agent", "outcome", "disposition", "uniqueid", "linkedid")
-_CLEAR_SECONDS = ("arrived", "answered", "connected", "ended", "waited", "talked", "wrap_up")
-_FACTS = frozenset({"call", "cause", *_CLEAR_TEXTS, *_CLEAR_SECONDS, *PERSONAL})
-_HISTORY = select(history, call_keys.c.wrapped, call_keys.c.call.label("keyed")).outerjoin(call_keys, call_keys.c.call == history.c.call)
 
 
 class Store:
@@ -56,9 +52,11 @@ class Store:
 
     def __init__(self, backend: Backend, keys: Keys) -> None:
         self._backend = backend
-        self._keys = keys
-        self._seals: dict[str, Seal | None] = {CENTRE: keys.centre}  # None: the call was forgotten
-        self._unsaved: dict[str, bytes] = {}  # wrapped keys that no acknowledged commit holds yet
+        self._ring = KeyRing(backend, keys)
+        self._centre = keys.centre
+        self.history = History(backend, self._ring)
+        self.readers = Readers(backend)
+        self.vault = Vault(backend, self._ring)
         self._seq = 0
         self._at = 0.0
         self._unsure = False
@@ -98,7 +96,7 @@ class Store:
 
         Raises StoreBusy, StoreFull, LeaseLost or StoreError; hand the same content in again then (with more, if there is more).
         """
-        draft = _Draft(batch)
+        draft = Draft(batch)
         unsure, self._unsure = self._unsure, True
         try:
             seq = await self._write(draft, batch.full, unsure)
@@ -115,43 +113,43 @@ class Store:
         """
         if batch.full or self._unsure or not self._backend.can_run_now():
             return False
-        began, draft = lease.clock(), _Draft(batch)
+        began, draft = lease.clock(), Draft(batch)
         done = self._backend.run_now(self._plan(draft, undo=False))
         if done:
             self._written(draft, began)
         return done
 
-    async def _write(self, draft: _Draft, full: bool, unsure: bool) -> int:
+    async def _write(self, draft: Draft, full: bool, unsure: bool) -> int:
         began = lease.clock()
         try:
             await self._backend.run(self._plan(draft, unsure), full)
         except StoreClash:
-            await self._fetch_keys(draft.calls())
+            await self._ring.fetch(draft.calls())
             await self._backend.run(self._plan(draft, unsure), full)
         return self._written(draft, began)
 
-    def _written(self, draft: _Draft, began: float) -> int:
+    def _written(self, draft: Draft, began: float) -> int:
         """Note that a commit is done, and with it the lease extended from when it began."""
         self._seq += len(draft.journal)
         self._at = max(self._at, draft.at)
-        self._unsaved.clear()
+        self._ring.unsaved.clear()
         if self._tenure.token:
             self._tenure.until = began + TTL
-        if len(self._seals) > KEYS_AT_HAND:
-            self._drop_old_seals()
+        if len(self._ring.seals) > KEYS_AT_HAND:
+            self._ring.drop_old()
         return self._seq
 
-    def _plan(self, draft: _Draft, undo: bool) -> Plan:
+    def _plan(self, draft: Draft, undo: bool) -> Plan:
         rows = self._journal_rows(draft)
-        lives = [(call, self._close(call, f"live:{call}", plain)) for call, plain in draft.live_put]
+        lives = [(call, self._ring.close(call, f"live:{call}", plain)) for call, plain in draft.live_put]
         ended = [self._history_row(*row) for row in draft.history]
         steps: Plan = [
             (sql.JOURNAL_UNDO, [(self._seq,)] if undo else []),
-            (sql.KEY_ADD, list(self._unsaved.items())),
+            (sql.KEY_ADD, list(self._ring.unsaved.items())),
             (sql.JOURNAL_ADD, rows),
             (sql.LIVE_PUT, [row for row in lives if row[1] is not None]),
             (sql.LIVE_DROP, draft.live_drop),
-            (sql.AGENT_PUT, [(agent, self._keys.centre.close(f"agent:{agent}", plain)) for agent, plain in draft.agent_put]),
+            (sql.AGENT_PUT, [(agent, self._centre.close(f"agent:{agent}", plain)) for agent, plain in draft.agent_put]),
             (sql.AGENT_DROP, draft.agent_drop),
             (sql.HISTORY_PUT, ended),
             (sql.VERSION_PUT, [self._version_row(*row) for row in draft.versions]),
@@ -159,21 +157,21 @@ class Store:
         ]
         return [step for step in steps if step[1]]
 
-    def _journal_rows(self, draft: _Draft) -> list[Row]:
+    def _journal_rows(self, draft: Draft) -> list[Row]:
         rows = []
         for seq, (call, plain) in enumerate(draft.journal, self._seq + 1):
-            sealed = self._close(call, journal_place(call, seq, draft.at), plain)
+            sealed = self._ring.close(call, journal_place(call, seq, draft.at), plain)
             if sealed is not None:
                 rows.append((seq, call, draft.at, sealed))
         return rows
 
     def _history_row(self, call: str, clear: Sequence[Any], ani: str | None, personal: bytes) -> Row:
-        sealed = self._close(call, f"history:{call}", personal)
-        number = self._keys.hash_number(ani) if ani and sealed is not None else None
+        sealed = self._ring.close(call, f"history:{call}", personal)
+        number = self._ring.keys.hash_number(ani) if ani and sealed is not None else None
         return (call, *clear, number, sealed)
 
     def _version_row(self, clear: Mapping[str, Any], numbers: bytes) -> Row:
-        sealed = {**clear, "numbers": self._keys.centre.close(_version_place(clear), numbers)}
+        sealed = {**clear, "numbers": self._centre.close(_version_place(clear), numbers)}
         return tuple(sealed[name] for name in sql.VERSION_PUT.names)
 
     def _advance(self, seq: int, at: float) -> Step:
@@ -181,31 +179,6 @@ class Store:
         if token:
             return sql.ADVANCE_AND_EXTEND, [(seq, at, time.time() + TTL, token)]
         return sql.ADVANCE, [(seq, at, 0)]
-
-    def _close(self, call: str, place: str, plain: bytes) -> bytes | None:
-        """`plain` sealed with the call's key, minted when the call is new; None when the call was forgotten."""
-        if call not in self._seals:
-            self._seals[call], self._unsaved[call] = self._keys.mint(call)
-        seal = self._seals[call]
-        return None if seal is None else seal.close(place, plain)
-
-    def _drop_old_seals(self) -> None:
-        for call in list(self._seals)[1 : KEYS_AT_HAND // 4]:
-            del self._seals[call]
-
-    async def _fetch_keys(self, calls: Iterable[str]) -> None:
-        """Take the keys that the database has in place of those minted for the same calls."""
-        for call, seal in (await self._stored_seals(calls)).items():
-            self._seals[call] = seal
-            self._unsaved.pop(call, None)
-
-    async def _stored_seals(self, calls: Iterable[str]) -> dict[str, Seal | None]:
-        wanted = [call for call in dict.fromkeys(calls) if call != CENTRE]
-        found: dict[str, Seal | None] = {}
-        for some in _portions(wanted, _IN_ONE_QUERY):
-            for call, wrapped in await self._backend.rows(select(call_keys.c.call, call_keys.c.wrapped).where(call_keys.c.call.in_(some))):
-                found[call] = None if wrapped is None else self._keys.unwrap(call, bytes(wrapped))
-        return found
 
     # ---- taking over --------------------------------------------------------------------------------------------------
 
@@ -219,15 +192,15 @@ class Store:
         records = await self._backend.rows(whole.order_by(journal.c.seq))
         with _without_collections():
             for call, wrapped in keys:
-                self._seals[call] = self._keys.unwrap(call, bytes(wrapped))
+                self._ring.add(call, bytes(wrapped))
             found = Recovered(self._at, {}, {}, {})
             for call, sealed in lives:
-                found.live[call] = loads(self._open(call, f"live:{call}", sealed))
+                found.live[call] = loads(self._ring.open(call, f"live:{call}", sealed))
                 found.journal[call] = []
             for agent, sealed in those:
-                found.agents[agent] = loads(self._keys.centre.open(f"agent:{agent}", bytes(sealed)))
+                found.agents[agent] = loads(self._centre.open(f"agent:{agent}", bytes(sealed)))
             for seq, call, at, payload in records:
-                found.journal[call].append((seq, at, loads(self._open(call, journal_place(call, seq, at), payload))))
+                found.journal[call].append((seq, at, loads(self._ring.open(call, journal_place(call, seq, at), payload))))
         found.versions = [
             self._version(row._mapping)
             for row in await self._backend.rows(select(flow_versions).order_by(flow_versions.c.flow, flow_versions.c.number))
@@ -235,14 +208,8 @@ class Store:
         return found
 
     def _version(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        numbers = loads(self._keys.centre.open(_version_place(row), bytes(row["numbers"])))
+        numbers = loads(self._centre.open(_version_place(row), bytes(row["numbers"])))
         return {**row, "numbers": numbers, "guard": loads(row["guard"]), "figures": loads(row["figures"])}
-
-    def _open(self, call: str, place: str, sealed: bytes) -> bytes:
-        seal = self._seals.get(call)
-        if seal is None:
-            raise StoreRefused(f"{place}: the key of a live call is missing; keep the database, and restore a backup")
-        return seal.open(place, bytes(sealed))
 
     async def _catch_up(self) -> None:
         row = (await self._backend.rows(select(writer.c.seq, writer.c.at)))[0]
@@ -284,66 +251,6 @@ class Store:
         """True while nobody else can have the lease; asks no database, so it can be asked before each batch of commands."""
         return self._tenure.held()
 
-    # ---- reading ------------------------------------------------------------------------------------------------------
-
-    async def ended_calls(self, limit: int, before: float | None = None, process: str | None = None) -> list[dict[str, Any]]:
-        """Calls that ended, the latest first, at most `limit`, ended before `before`: the dicts that `Batch.history` took.
-
-        Of a forgotten call `ani`, `dnis`, `remarks` and `contact` are None, and `forgotten` is True.
-        """
-        query = _HISTORY
-        if before is not None:
-            query = query.where(history.c.ended < before)
-        if process is not None:
-            query = query.where(history.c.process == process)
-        rows = await self._backend.rows(
-            query.where(history.c.ended.is_not(None)).order_by(history.c.ended.desc(), history.c.call).limit(limit)
-        )
-        return [self._told(row._mapping) for row in rows]
-
-    async def ended_call(self, call: str) -> dict[str, Any] | None:
-        """One call that ended, as in `ended_calls`; None when there is none of that id."""
-        rows = await self._backend.rows(_HISTORY.where(history.c.call == call, history.c.ended.is_not(None)))
-        return self._told(rows[0]._mapping) if rows else None
-
-    def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        call = row["call"]
-        personal: list[Any] = [None] * len(PERSONAL)
-        if row["wrapped"] is not None and row["personal"] is not None:
-            personal = loads(self._keys.unwrap(call, bytes(row["wrapped"])).open(f"history:{call}", bytes(row["personal"])))
-        facts = {name: row[name] for name in ("call", "cause", *_CLEAR_TEXTS, *_CLEAR_SECONDS)}
-        return {**facts, **dict(zip(PERSONAL, personal, strict=True)), "forgotten": row["keyed"] is not None and row["wrapped"] is None}
-
-    async def timeline(self, call: str) -> list[tuple[float, Record]] | None:
-        """Every record of a call with its time, live or ended; None when the call is unknown. Raises Forgotten."""
-        if not call:
-            return None
-        seals = await self._stored_seals([call])
-        if call not in seals:
-            return None
-        seal = seals[call]
-        if seal is None:
-            raise Forgotten(call)
-        query = select(journal.c.seq, journal.c.at, journal.c.payload).where(journal.c.call == call).order_by(journal.c.seq)
-        told: list[tuple[float, Record]] = []
-        for seq, at, payload in await self._backend.rows(query):
-            told += [(at, record) for record in loads(seal.open(journal_place(call, seq, at), bytes(payload)))]
-        return told
-
-    async def find_call(self, prefix_or_uniqueid: str) -> list[str]:
-        """Ids of calls, live or ended, that begin with the text, or whose uniqueid or linkedid it is; sorted, 50 at most."""
-        text = prefix_or_uniqueid
-        if not text or "\x00" in text:
-            return []
-        found = set()
-        after = text[:-1] + chr(ord(text[-1]) + 1)
-        pbx = select(history.c.call).where(or_(history.c.uniqueid == text, history.c.linkedid == text))
-        for column in (call_keys.c.call, history.c.call):
-            prefix = select(column).where(column >= text, column < after).order_by(column)
-            found |= {row[0] for row in await self._backend.rows(prefix.limit(FOUND_AT_MOST))}
-        found |= {row[0] for row in await self._backend.rows(pbx.limit(FOUND_AT_MOST))}
-        return sorted(found)[:FOUND_AT_MOST]
-
     # ---- the feed -----------------------------------------------------------------------------------------------------
 
     @property
@@ -355,35 +262,12 @@ class Store:
         """Committed journal rows after a number, in order: (number, call, records). A forgotten call's have no records."""
         query = select(journal.c.seq, journal.c.call, journal.c.at, journal.c.payload).where(journal.c.seq > seq)
         rows = await self._backend.rows(query.where(journal.c.seq <= self._seq).order_by(journal.c.seq).limit(limit))
-        missing = {call for _, call, _, _ in rows if call not in self._seals}
-        found = await self._stored_seals(missing) if missing else {}
+        found = await self._ring.missing(call for _, call, _, _ in rows)
         told: list[tuple[int, str, list[Record]]] = []
         for number, call, at, payload in rows:
-            seal = found.get(call) if call in found else self._seals.get(call)
+            seal = found.get(call) if call in found else self._ring.seals.get(call)
             told.append((number, call, [] if seal is None else loads(seal.open(journal_place(call, number, at), bytes(payload)))))
         return told
-
-    async def cursor(self, reader: str) -> tuple[int, int] | None:
-        """How far a reader of the feed has got: a journal row and a record in it; None for a new reader."""
-        rows = await self._backend.rows(select(cursors.c.seq, cursors.c.step).where(cursors.c.reader == reader))
-        return (rows[0].seq, rows[0].step) if rows else None
-
-    async def move_cursor(self, reader: str, seq: int, step: int) -> None:
-        """A reader has got this far."""
-        await self._backend.run([(sql.CURSOR_PUT, [(reader, seq, step)])], full=False)
-
-    async def bury(self, reader: str, seq: int, step: int, at: float, reason: str) -> None:
-        """Note that a reader did not take a record, and move past it."""
-        await self._backend.run([(sql.BURY, [(reader, seq, step, at, reason)]), (sql.CURSOR_PUT, [(reader, seq, step)])], full=True)
-
-    async def unbury(self, reader: str, seq: int, step: int) -> None:
-        """A record that was not taken has been taken after all."""
-        await self._backend.run([(sql.UNBURY, [(reader, seq, step)])], full=True)
-
-    async def buried(self, reader: str, limit: int = 1000) -> list[tuple[int, int, float, str]]:
-        """What a reader did not take: (journal row, record, when, why), in order."""
-        query = select(undelivered).where(undelivered.c.reader == reader).order_by(undelivered.c.seq, undelivered.c.step)
-        return [(row.seq, row.step, row.at, row.reason) for row in await self._backend.rows(query.limit(limit))]
 
     # ---- programs of flows --------------------------------------------------------------------------------------------
 
@@ -397,111 +281,67 @@ class Store:
     async def programs(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Programs by their hash, as `keep_programs` was given them; one that is not there is left out."""
         found: dict[str, dict[str, Any]] = {}
-        for some in _portions(sorted(set(hashes)), _IN_ONE_QUERY):
+        for some in portions(sorted(set(hashes)), IN_ONE_QUERY):
             for hash_, program in await self._backend.rows(select(programs.c.hash, programs.c.program).where(programs.c.hash.in_(some))):
                 found[hash_] = json.loads(program)
         return found
 
     # ---- forgetting ---------------------------------------------------------------------------------------------------
 
-    async def forget(self, call: str) -> None:
-        """Delete the call's key, and what tells who it was; facts for reports stay. Refused while the call is live."""
-        if await self._backend.rows(select(live.c.call).where(live.c.call == call)):
-            raise StoreError(f"call {call} is live; it can be forgotten when it has ended")
-        if call not in await self._stored_seals([call]):
-            raise StoreError(f"there is no call {call}")
-        self._seals[call] = None  # first: a commit begun from now on must not write about it
+    async def forget(self, *calls: str) -> bool:
+        """Delete the calls' keys, and what tells who it was; facts for reports stay. Refused while one is live. Gives what `scrub` does."""
+        known = set(await self._ring.stored(calls))
+        for some in portions(calls, IN_ONE_QUERY):
+            if up := await self._backend.rows(select(live.c.call).where(live.c.call.in_(some))):
+                raise StoreError(f"call {up[0].call} is live; it can be forgotten when it has ended")
+            known |= {row.call for row in await self._backend.rows(select(history.c.call).where(history.c.call.in_(some)))}
+        if unknown := [call for call in calls if call not in known]:
+            raise StoreError(f"there is no call {unknown[0]}")
+        self._ring.seals.update(dict.fromkeys(calls))  # first: a commit begun from now on must not write about them
         try:
-            await self._backend.run([(sql.KEY_FORGET, [(call,)]), (sql.HISTORY_CLEAN, [(call,)])], full=True)
+            rows: list[Row] = [(call,) for call in calls]
+            await self._backend.run([(sql.KEY_FORGET, rows), (sql.HISTORY_CLEAN, rows)], full=True)
         except BaseException:
-            del self._seals[call]  # read again when it is needed
+            for call in calls:
+                del self._ring.seals[call]  # read again when it is needed
             raise
-        await self._backend.scrub()
+        return await self.scrub()
 
-    async def prune(self, journal_days: float = 30, facts_days: float = 396) -> int:
+    async def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the database's files; False while somebody who reads keeps old pages alive."""
+        try:
+            await self._backend.scrub()
+        except StoreBusy as busy:
+            log.warning("store.not_scrubbed", reason=str(busy))
+            return False
+        return True
+
+    async def prune(self, journal_days: float = 30, facts_days: float = FACTS_DAYS, spared: Container[str] = ()) -> int:
         """Drop what is too old, by the time of the last commit, and return the number of calls pruned.
 
-        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`.
+        A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`. The
+        keys of those that are `spared` stay: something else is sealed with them.
         """
         row = (await self._backend.rows(select(writer.c.at)))[0]
         cutoff = row.at - journal_days * DAY
         alive = exists().where(live.c.call == call_keys.c.call)
         recent = exists().where(journal.c.call == call_keys.c.call, journal.c.at >= cutoff)
         old = [r[0] for r in await self._backend.rows(select(call_keys.c.call).where(~alive, ~recent))]
-        for some in _portions(old, _PRUNED_AT_ONCE):
+        for some in portions(old, _PRUNED_AT_ONCE):
             rows: list[Row] = [(call,) for call in some]
-            await self._backend.run([(s, rows) for s in _PRUNED], full=False)
+            unused: list[Row] = [(call,) for call in some if call not in spared]
+            dropped = [(sql.JOURNAL_DROP, rows), (sql.HISTORY_SEAL_OFF, rows), (sql.KEY_DROP, unused)]
+            await self._backend.run([step for step in dropped if step[1]], full=False)
         await self._backend.run(
             [(sql.JOURNAL_DROP_CENTRE, [(CENTRE, cutoff)]), (sql.HISTORY_DROP_OLD, [(row.at - facts_days * DAY,)])], full=False
         )
         for call in old:
-            self._seals.pop(call, None)
+            self._ring.seals.pop(call, None)
         return len(old)
-
-
-_PRUNED: tuple[Statement, ...] = (sql.JOURNAL_DROP, sql.HISTORY_SEAL_OFF, sql.KEY_DROP)
-
-
-class _Draft:
-    """A batch as bytes: nothing in it is shared with the caller any more."""
-
-    __slots__ = ("agent_drop", "agent_put", "at", "history", "journal", "live_drop", "live_put", "versions")
-
-    def __init__(self, batch: Batch) -> None:
-        self.at = float(batch.at)
-        self.journal = [(call, dumps(records)) for call, records in batch.journal]
-        self.live_put = [(call, dumps(snapshot)) for call, snapshot in batch.live.items() if snapshot is not None]
-        self.live_drop: list[Row] = [(call,) for call, snapshot in batch.live.items() if snapshot is None]
-        self.agent_put = [(agent, dumps(snapshot)) for agent, snapshot in batch.agents.items() if snapshot is not None]
-        self.agent_drop: list[Row] = [(agent,) for agent, snapshot in batch.agents.items() if snapshot is None]
-        self.history = [_facts(ended) for ended in batch.history]
-        self.versions = [_version(row) for row in batch.versions.values()]
-
-    def calls(self) -> list[str]:
-        """Every call that the batch has something to seal for."""
-        return [row[0] for row in (*self.journal, *self.live_put)] + [row[0] for row in self.history]
-
-
-def _facts(ended: Mapping[str, Any]) -> tuple[str, list[Any], str | None, bytes]:
-    """Call id, the clear columns in order, the caller's number, and the personal part as bytes."""
-    unknown = ended.keys() - _FACTS
-    if unknown or not ended.get("call"):
-        raise ValueError(f"history: unknown {sorted(unknown)}" if unknown else "history: `call` is missing")
-    get = ended.get
-    clear = [
-        *(_text(get(name)) for name in _CLEAR_TEXTS[:6]),
-        None if get("cause") is None else int(ended["cause"]),
-        *(None if get(name) is None else float(ended[name]) for name in _CLEAR_SECONDS),
-        *(_text(get(name)) for name in _CLEAR_TEXTS[6:]),
-    ]
-    return ended["call"], clear, _text(get("ani")), dumps([get(name) for name in PERSONAL])
-
-
-def _version(row: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The clear columns of a flow's version, and the callers' numbers as bytes."""
-    clear = {name: _text(value) if isinstance(value, str) else value for name, value in row.items()}
-    return {**clear, "guard": _json_text(row["guard"]), "figures": _json_text(row["figures"])}, dumps(row["numbers"])
-
-
-def _json_text(value: Any) -> str:
-    """JSON that a text column of either database takes, whatever the strings in it."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _version_place(row: Mapping[str, Any]) -> str:
     return f"version:{row['flow']}:{row['number']}"
-
-
-def _text(value: Any) -> str | None:
-    """A value as a text column of either database takes it: no NUL, no lone surrogates."""
-    if value is None:
-        return None
-    return str(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def journal_place(call: str, seq: int, at: float) -> str:
-    """What a row of the journal is sealed for."""
-    return f"journal:{call}:{seq}:{at!r}"
 
 
 @contextmanager
@@ -514,7 +354,3 @@ def _without_collections() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _portions(things: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (things[i : i + size] for i in range(0, len(things), size))

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.actions.failures import Failed
-from app.actions.files import MAX_BUDGET, Sample
 from app.actions.http import Answer
+from app.actions.method import MAX_BUDGET, Sample
 from app.actions.prepare import Prepared
 from app.actions.samples import request_of, sample_parameters
 from app.actions.templates import BadValue

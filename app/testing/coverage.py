@@ -1,8 +1,8 @@
 """Which exits of a flow the tests have taken, of all that its file has, like the coverage of code.
 
-An exit is a line of the file: under `exits`, `choices` or `cases` of a step. A step that has none of these (it ends the flow) counts as
-one, taken when it was entered. Exits that the language demands but that a step as written cannot take are named in `CANNOT` and do
-not count. A flow that no test has called counts with everything it has.
+An exit is a line of the file, or of a shared subflow's: under `exits`, `choices` or `cases` of a step. A step that has none of these (it
+ends the flow) counts as one, taken when it was entered. Exits that the language demands but that a step as written cannot take are named
+in `CANNOT` and do not count. A flow that no test has called counts with everything it has.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.publish.reading import ProjectError, read
+from app.publish.shared import Shared
 from app.publish.subflows import inlined
-from app.yamlfile import Document, YamlError, read_yaml
+from app.yamlfile import Document
 
 GROUPS = {"exits": "", "choices": "key ", "cases": "case "}
 """Where a step's file names its exits, and what comes before the name in the journal."""
@@ -28,10 +30,11 @@ Taken = set[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One exit of a step, and its line in the file; `name` is "" for a step that ends the flow."""
+    """One exit of a step, and where it is written; `name` is "" for a step that ends the flow."""
 
     step: str
     name: str
+    file: Path
     line: int
 
     def __str__(self) -> str:
@@ -77,30 +80,34 @@ class Coverage:
         """Every flow of every project that a test was about."""
         found = []
         for project in self._projects:
+            shared = Shared(Path(project))
             for path in sorted((Path(project) / "flows").glob("*.yaml")):
                 document = _read(path)
                 if document is not None and isinstance(document.content, dict):
                     flow = str(document.content.get("flow", path.stem))
-                    exits = tuple(exits_in(document))
+                    exits = tuple(exits_in(path, document, shared))
                     taken = self._taken.get((project, flow), set())
                     found.append(FlowReport(path, flow, exits, tuple(e for e in exits if (e.step, e.name) not in taken)))
         return found
 
 
-def exits_in(document: Document) -> list[Exit]:
-    """Every exit that a flow's file has, in order of lines."""
+def exits_in(path: Path, document: Document, shared: Shared) -> list[Exit]:
+    """Every exit that a flow's file and its shared subflows have, in order of lines."""
     content = document.content
-    steps = inlined(content, document)[0].get("steps") if isinstance(content, dict) else None
+    try:
+        steps = inlined(shared.joined(content, document), document)[0].get("steps") if isinstance(content, dict) else None
+    except ProjectError:
+        steps = None
     found = []
     for step, node in steps.items() if isinstance(steps, dict) else ():
         named = [
-            Exit(step, before + name, document.line(("steps", step, group, name)))
+            Exit(step, before + name, *document.found(path, ("steps", step, group, name)))
             for group, before in GROUPS.items()
             for name in _names(node, group)
             if not _cannot(node, name)
         ]
-        found += named or [Exit(step, "", document.line(("steps", step)))]
-    return sorted(found, key=lambda each: each.line)
+        found += named or [Exit(step, "", *document.found(path, ("steps", step)))]
+    return sorted(found, key=lambda each: (each.file != path, each.file, each.line))
 
 
 def percent(reports: Iterable[FlowReport]) -> float:
@@ -122,6 +129,6 @@ def _names(node: Any, group: str) -> Mapping[str, Any]:
 
 def _read(path: Path) -> Document | None:
     try:
-        return read_yaml(path)
-    except (YamlError, OSError):
+        return read(path)
+    except ProjectError:
         return None

@@ -138,7 +138,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         share = 100.0 * report.taken / len(report.exits) if report.exits else 100.0
         terminalreporter.line(f"{_short(config, report.path)}  {report.flow}: {report.taken} of {len(report.exits)}, {share:.0f} %")
         for missing in report.missing:
-            terminalreporter.line(f"  {_short(config, report.path)}:{missing.line}: never taken: {missing}")
+            terminalreporter.line(f"  {_short(config, missing.file)}:{missing.line}: never taken: {missing}")
     if _too_little(config):
         terminalreporter.line(
             f"coverage of flows is {_percent(config):.1f} %; --flow-coverage-fail-under wants {_wanted(config):g}", red=True

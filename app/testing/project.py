@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from app.actions.files import ActionDef, load_actions
+from app.actions.files import load_actions
+from app.actions.method import ActionDef
 from app.actions.prepare import Prepared
 from app.actions.samples import sample_credentials
 from app.core.book import Book

@@ -15,6 +15,7 @@ from typing import Any
 
 from app.core import events as ev
 from app.core.call import FLOW, Call
+from app.core.flow.spoken import text_in
 from app.core.frozen import frozen
 
 WORDS_A_MINUTE = 150.0
@@ -39,14 +40,15 @@ def _phrase(item: str) -> float:
         return SECONDS_A_SOUND
     if kind in _BY_SIGN:
         return SECONDS_A_SIGN * max(len(rest), 1)
-    text = rest if kind == "text" else item
+    said = text_in(item, "")
+    text = said[0] if said else item
     return max(len(text.split()) * 60.0 / WORDS_A_MINUTE, len(text) * SECONDS_A_CHARACTER)
 
 
 @lru_cache(maxsize=4096)
 def text_of(media: tuple[str, ...]) -> str:
     """What is played, as a person would write it down."""
-    return " ".join(item.removeprefix("text:") for item in media)
+    return " ".join(said[0] if (said := text_in(item, "")) else item for item in media)
 
 
 @frozen

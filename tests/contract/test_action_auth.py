@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.actions.credentials import Credentials
-from app.actions.files import ActionDef
 from app.actions.guard import Origin
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples
 from app.core.commands import StartAction

@@ -17,7 +17,7 @@ from app.actions.guard import Origin
 from app.actions.runner import Actions
 from app.core.commands import StartAction
 from app.core.events import ActionFailed, ActionSucceeded
-from app.settings import DEMO
+from app.installation import DEMO
 from tests.contract.doors import Posted
 from tests.contract.test_crm import ANNA, BEARER, TOKEN, Service
 

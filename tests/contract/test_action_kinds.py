@@ -15,8 +15,9 @@ import orjson
 import pytest
 
 from app.actions.credentials import Credentials
-from app.actions.files import ActionDef, load_actions
+from app.actions.files import load_actions
 from app.actions.guard import Origin
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
 from app.core.commands import StartAction

@@ -15,8 +15,9 @@ from aiohttp import web
 from yarl import URL
 
 from app.actions.credentials import Credentials
-from app.actions.files import ActionDef, load_actions
+from app.actions.files import load_actions
 from app.actions.guard import Origin
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.samples import check_samples
 from app.core.commands import StartAction

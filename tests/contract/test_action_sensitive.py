@@ -7,20 +7,26 @@ import io
 import json
 from contextlib import asynccontextmanager
 
+import aiohttp
+import pytest
 from rich.console import Console
 
 from app.actions.files import load_actions
-from app.actions.sensitive import Sensitive, veiled
+from app.actions.sensitive import MASK, SHORTEST, Sensitive, veiled
 from app.core import commands as do
 from app.core import events as ev
+from app.core.flow.program import Program
 from app.house import House
-from app.settings import DEMO
+from app.installation import DEMO
 from app.show_call import lines, table
+from tests.contract.api_house import served
+from tests.contract.test_api import bearer
 from tests.contract.test_engine import Hall, until
 from tests.contract.test_engine import hall as hall_of
 from tests.unit.centre import ANNA
 
-SECRETS = {"email": "canary@secret.example", "customer_value": 41_111.5, "reference": "7KANARIE"}
+SECRETS = {"email": "canary@secret.example", "customer_value": 41_111.5, "reference": "7KANARIE", "id": "c-canary-4711", "tier": "Q"}
+CANARIES = [str(secret) for secret in SECRETS.values() if len(str(secret)) >= SHORTEST]
 
 
 def sensitive() -> Sensitive:
@@ -70,8 +76,11 @@ async def test_a_sensitive_value_is_shown_nowhere_and_used_all_the_same(tmp_path
         assert hall.engine.center.calls["c1"].vars["contact.email"] == SECRETS["email"]
         values = next(entry for entry in await house.timeline("c1") or [] if entry["type"] == "ActionSucceeded")["values"]
         params = next(entry for entry in await house.timeline("c1") or [] if entry["type"] == "StartAction")["params"]
-    for secret in map(str, SECRETS.values()):
+        (row,) = house.calls()
+        (card,) = [message["card"] for message in heard if message["type"] == "offer"]
+    for secret in CANARIES:
         assert secret not in told
+    assert [row["tier"], row["contact"], row["reference"], card["tier"], card["contact"]["id"]] == [MASK] * 5
     assert {values[name] for name in SECRETS} == {"•••"}
     assert values["first_name"] == ANNA["first_name"]
     assert params == {"phone": "•••"}
@@ -80,8 +89,53 @@ async def test_a_sensitive_value_is_shown_nowhere_and_used_all_the_same(tmp_path
 async def test_the_same_values_are_shown_where_nothing_is_sensitive(tmp_path):
     async with queued(tmp_path, None) as (hall, house, heard):
         told = await _everything(hall, house, heard)
-    for secret in map(str, SECRETS.values()):
+    for secret in CANARIES:
         assert secret in told
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+async def test_nor_is_it_shown_when_the_call_is_over(tmp_path, capsys, hidden):
+    """History, timeline, the feed read from its beginning (so webhooks as well), the API, the log, and every byte of the database."""
+    async with queued(tmp_path, sensitive() if hidden else None) as (hall, house, _):
+        hall.engine.post(ev.StepFailed("c1", f"it could not be said to {SECRETS['email']}"))
+        hall.engine.post(ev.CallerLeft("c1"))
+        await until(lambda: "c1" not in hall.engine.center.calls and not hall.engine.ended)
+        async with served(house) as base, aiohttp.ClientSession(base, headers=bearer("supervisor")) as session:
+            answers = [
+                await (await session.get(path)).text()
+                for path in ("/v1/calls?state=all", "/v1/calls/c1", "/v1/calls/c1/timeline", "/metrics")
+            ]
+            async with session.ws_connect("/v1/events?after=0-0") as events:
+                while "CallEnded" not in answers[-1]:
+                    answers.append(await events.receive_str(timeout=5))
+    told = "".join([*answers, *capsys.readouterr()])
+    assert [canary for canary in CANARIES if canary in told] == ([] if hidden else CANARIES)
+    assert json.loads(answers[1])["contact"] == (MASK if hidden else SECRETS["id"])
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.name.startswith("callwright.db"))
+    assert files
+    assert not [canary for canary in CANARIES if canary.encode() in files]
+
+
+def program(**steps):
+    """A flow's program with these steps, and the automation that looks the caller up."""
+    end = {"end": {"do": "hangup"}}
+    automation = {"on": "arrival", "action": "crm.contact_by_phone", "with": {}, "into": "early"}
+    return Program.model_validate({"flow": "f", "start": "end", "on_error": "end", "automations": (automation,), "steps": {**steps, **end}})
+
+
+def test_it_is_known_wherever_a_flow_keeps_it():
+    asks = {"action": "crm.contact_by_phone", "with": {}}
+    flow = program(
+        one={"do": "lookup", "into": "contact", **asks, "exits": dict.fromkeys(("found", "none", "many", "failed"), "two")},
+        two={"do": "gather", "ask": {"other": asks}, "exits": dict.fromkeys(("done", "some", "failed"), "three")},
+        three={"do": "set", "values": {"copy": "x{{ other.email }}", "plain": "{{ other.first_name }}"}, "exits": {"done": "four"}},
+        four={"do": "set", "values": {"copied": "{{ vars.copy }}"}, "exits": {"done": "end"}},
+    )
+    kept = {name.partition(".") for name in sensitive().variables(flow)}
+    assert {space for space, _, name in kept if name == "email"} == {"contact", "other", "early"}
+    assert {name for space, _, name in kept if space == "vars"} == {"copy", "copied"}
+    variables = {"vars.copy": "x1", "vars.plain": "y", "early.email": 1, "contact.first_name": "Anna"}
+    assert sensitive().known(flow, variables) == {**variables, "vars.copy": MASK, "early.email": MASK}
 
 
 def test_values_are_hidden_by_name_and_by_value_and_short_ones_by_name_alone():

@@ -22,8 +22,9 @@ from cryptography.x509.oid import NameOID
 
 from app.actions import breaker
 from app.actions.credentials import Credentials
-from app.actions.files import ActionDef, load_actions
+from app.actions.files import load_actions
 from app.actions.guard import GuardedResolver, Origin, is_public
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
 from app.core.commands import HangUp, StartAction

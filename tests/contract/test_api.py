@@ -201,7 +201,7 @@ GUARDED = [r for r in ROUTES if r.access != "open"]
 
 @pytest.mark.parametrize("route", GUARDED, ids=lambda r: f"{r.method} {r.path}")
 async def test_nothing_is_given_without_a_valid_token(http: aiohttp.ClientSession, route: Any) -> None:
-    path = route.path.format(call=CALL, agent="anna", webhook="crm", flow="order-status", version="1")
+    path = route.path.format(call=CALL, agent="anna", webhook="crm", flow="order-status", version="1", subject="+4930", recording="r")
     for header in ({}, {"Authorization": "Bearer " + "x" * 40}, {"Authorization": "Basic " + TOKENS["admin"]}, {"Authorization": "Bearer"}):
         response = await http.request(route.method, path, headers=header)
         await problem(response, 401, "unauthenticated")

@@ -15,13 +15,13 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core.view import LiveCall
 from app.pbx import ari as ari_module
+from app.pbx import probes as probes_module
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import (
     AriBroken,
     AriConflict,
     AriError,
     AriInvalid,
-    AriLink,
     AriMalformed,
     AriNotFound,
     AriRefused,
@@ -30,6 +30,7 @@ from app.pbx.ari import (
     AriTooBig,
     Request,
 )
+from app.pbx.link import AriLink
 from tests.contract.fake_ari import APP, EVENT_SOURCES, PASSWORD, USER, Asked, FakeAri, Rule, fake_ari
 
 CHANNEL = "1767225600.7"
@@ -113,6 +114,14 @@ async def house(fake: FakeAri, *view: LiveCall, connected: bool = True) -> Async
 async def fake() -> AsyncIterator[FakeAri]:
     async with fake_ari() as server:
         yield server
+
+
+async def test_words_in_a_language_of_their_own_are_spoken_in_that(fake: FakeAri) -> None:
+    async with house(fake) as h:
+        call = await h.caller(CHANNEL, "1000")
+        h.pbx.carry_out(do.Play(call, f"{call}-pb1", ("text:hello", "de:Guten Tag", "sound:beep"), "es"))
+        await until(lambda: f"{call}-pb1" in fake.playbacks)
+        assert fake.asked("POST", "channels/.*/play/.*")[0].query["media"] == "sound:/spoken/es/5,sound:/spoken/de/9,sound:beep"
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------------------
@@ -392,8 +401,8 @@ async def test_a_silent_socket_is_noticed_within_five_seconds(fake: FakeAri) -> 
 
 
 async def test_events_that_stop_coming_are_noticed_although_the_socket_answers(fake: FakeAri, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ari_module, "PROBE_EVERY", 0.1)
-    monkeypatch.setattr(ari_module, "ECHO_WITHIN", 0.3)
+    monkeypatch.setattr(probes_module, "PROBE_EVERY", 0.1)
+    monkeypatch.setattr(probes_module, "ECHO_WITHIN", 0.3)
     async with house(fake) as h:
         fake.deaf = True
         lost = await h.next(ev.PbxLost)
@@ -419,7 +428,7 @@ async def test_http_that_hangs_makes_the_probe_red_and_holds_up_no_call(fake: Fa
     async with house(fake) as h:
         fake.rules.append(Rule("GET", f"applications/{APP}", silent=True))
         call = await h.caller()
-        said = await h.pbx.link._probe()
+        said = await h.pbx.link._probes.probe()
         assert "applications" in said
         assert "no answer" in said
         h.pbx.carry_out(do.StartMusic(call))

@@ -203,15 +203,16 @@ def secret_flow(length: int) -> Compiled:
         "exits": {"done": "end", "failed": "end"},
     }
     steps = {
+        "welcome": {"do": "say", "prompt": "welcome", "exits": {"done": "ask"}},
         "ask": {**ask, "exits": {"match": "check", "no_match": "end", "no_input": "end"}},
         "check": check,
         "end": {"do": "hangup"},
     }
     content = {
         "flow": "secret",
-        "start": "ask",
+        "start": "welcome",
         "on_error": "end",
-        "prompts": {"ask": "Your number."},
+        "prompts": {"welcome": "Welcome.", "ask": "Your number."},
         "steps": steps,
         "outputs": {"find": {}},
     }
@@ -230,7 +231,7 @@ async def test_every_command_is_in_the_journal_before_it_is_carried_out(house: H
     house.engine.post(ev.CallerLeft("call1"))
     await house.given(do.DropBridge, "call1")
     assert house.hands.too_early == []
-    timeline = await house.store.timeline("call1")
+    timeline = await house.store.history.timeline("call1")
     assert timeline is not None
     told = [name for _, (_, name, *_) in timeline]
     assert told[:2] == ["CallArrived", "FlowBegan"]
@@ -238,23 +239,25 @@ async def test_every_command_is_in_the_journal_before_it_is_carried_out(house: H
 
 
 async def test_what_is_typed_into_a_sensitive_input_is_in_no_row(sqlite_url: str, key_file: Path) -> None:
-    """The journal, the live rows and the file itself, while the call goes on and when it is over."""
+    """Typed ahead and then when it is asked for: the journal, the live rows and the file itself."""
     pin = "739152"
     async with hall(sqlite_url, key_file, start=False) as house:
         house.engine.center.book.flows = {"1000": secret_flow(len(pin))}
         await house.start()
         house.dial("call1")
-        await house.given(do.Play, "call1")
-        for key in pin:
-            house.engine.post(ev.DigitPressed("call1", key))
+        for playback in range(2):
+            played = await house.given(do.Play, "call1", playback + 1)
+            for key in pin:
+                house.engine.post(ev.DigitPressed("call1", key))
+            house.engine.post(ev.PlaybackEnded("call1", played.playback))
         order = await house.given(do.StartAction, "call1")
         assert order.sent == {"pin": pin}
         assert house.hands.too_early == []
         await until(lambda: not house.engine._inbox)
         left = await house.store.recover()
-        timeline = await house.store.timeline("call1")
+        timeline = await house.store.history.timeline("call1")
         assert timeline is not None
-        assert [record[2]["count"] for _, record in timeline if record[1] == "SecretKey"] == [1, 2, 3, 4, 5, 6]
+        assert [record[2]["count"] for _, record in timeline if record[1] == "SecretKey"] == [*[0] * 6, 1, 2, 3, 4, 5, 6]
         kept = json.dumps([left.live, [record for _, record in timeline]]) + repr(left.journal) + repr(house.told)
         assert set(left.live) == {"call1"}
         assert pin not in kept
@@ -402,7 +405,7 @@ async def test_while_the_database_is_locked_calls_go_on_and_nothing_is_lost(sqli
         await asyncio.wait_for(asked, 5)
         assert house.engine.storage_trouble == ""
         assert house.engine.stats["held_back"] == 0
-        timeline = await house.store.timeline("up")
+        timeline = await house.store.history.timeline("up")
         assert timeline is not None
         assert [v["digit"] for _, (_, name, v, _) in timeline if name == "DigitPressed"] == list("2722541")
         await house.engine.submit(ev.AgentBecameReady("101"))
@@ -476,7 +479,7 @@ async def test_a_commit_that_hangs_does_not_hold_up_the_calls(house: Hall, monke
     assert len(house.hands.too_early) >= 2
     house.gate.set()
     await asyncio.wait_for(asked, 5)
-    timeline = await house.store.timeline("call1")
+    timeline = await house.store.history.timeline("call1")
     assert timeline is not None
     assert [v["digit"] for _, (_, name, v, _) in timeline if name == "DigitPressed"] == list("2722541")
     sent = [str(command) for command in house.hands.given]
@@ -679,5 +682,5 @@ async def test_after_a_restart_with_the_clock_set_back_time_goes_on(
         ended = next(thing for _, _, out in second.told for thing in out if isinstance(thing, facts.CallEnded))
         assert 0 <= ended.seconds < 5
         assert second.engine.clock.now() >= arrived
-        rows = await second.store.ended_calls(5)
+        rows = await second.store.history.ended_calls(5)
         assert rows[0]["ended"] >= rows[0]["arrived"]

@@ -99,7 +99,7 @@ async def hooks(engine: Hall, origin: str, **more: Any) -> AsyncIterator[Hooks]:
     made = Hooks({"crm": hook}, feed, engine.store, poster, pause=0.01)
     running = asyncio.create_task(made.run())
     try:
-        await until(lambda: engine.store.cursor("webhook:crm"))
+        await until(lambda: engine.store.readers.cursor("webhook:crm"))
         yield made
     finally:
         running.cancel()
@@ -293,7 +293,7 @@ async def test_a_signed_request_writes_into_a_live_call(engine: Hall) -> None:
     async with inbound(engine) as http, http.post("/v1/inbound/crm", data=body, headers=signed(body)) as answer:
         assert answer.status == 200
     assert engine.engine.center.calls[CALL].vars["ivr.email"] == "a@example.com"
-    timeline = await engine.store.timeline(CALL)
+    timeline = await engine.store.history.timeline(CALL)
     assert timeline is not None
     assert [values["by"] for _, (_, name, values, _) in timeline if name == "SessionWritten"] == ["inbound crm"]
 

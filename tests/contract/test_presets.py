@@ -14,9 +14,10 @@ import pytest
 
 from app.actions import preset
 from app.actions.credentials import Credentials
-from app.actions.files import ActionDef, ActionFileError, load_actions
+from app.actions.files import ActionFileError, load_actions
 from app.actions.filters import NotFit, forms, guid, national, odata, soql, term, whole
 from app.actions.guard import Origin
+from app.actions.method import ActionDef
 from app.actions.runner import Actions
 from app.actions.samples import FakeSystem, check_samples, sample_outputs, sample_parameters
 from app.actions.values import from_text

@@ -27,8 +27,8 @@ from app.engine import Engine, LeaseGone
 from app.flows import Flows, Unspeakable
 from app.house import House
 from app.proving import Reader
-from app.publish.centre import load_flow
 from app.publish.drawing import svg
+from app.publish.flowfile import load_flow
 from app.publish.meaning import Context
 from app.publish.release import as_document
 from app.store import Batch, Holder, Store, StoreFull
@@ -202,7 +202,7 @@ async def test_a_new_call_runs_what_was_published_and_a_live_one_what_it_began_w
     assert (rows[1]["by"], rows[1]["state"]) == ("files", "retired")
     shop.engine.post(ev.CallerLeft("old"))
     await until(lambda: "old" not in shop.engine.center.calls)
-    ended = await shop.store.ended_call("old")
+    ended = await shop.store.history.ended_call("old")
     assert ended is not None
     assert ended["version"] == rows[1]["hash"]
 
@@ -477,7 +477,7 @@ async def test_a_database_from_before_there_were_versions_is_brought_up_to_date(
     await engine.dispose()
     async with shop_at(store_url, key_file) as shop:
         assert await shop.states() == {1: "active"}
-        assert await shop.store.timeline("a") is not None
+        assert await shop.store.history.timeline("a") is not None
 
 
 async def test_a_release_that_hashes_programs_otherwise_makes_no_version_of_the_same_program(store_url: str, key_file: Path) -> None:

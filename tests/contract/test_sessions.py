@@ -54,7 +54,7 @@ async def test_a_write_is_merged_at_once_journaled_and_says_by_whom(
         told = await answer.json()
         assert answer.headers["ETag"] == '"2"'
     assert told["variables"]["ivr"] == {"email": "a@example.com", "track_id": 7}
-    timeline = await engine.store.timeline(CALL)
+    timeline = await engine.store.history.timeline(CALL)
     assert timeline is not None
     written = [values for _, (_, name, values, _) in timeline if name == "SessionWritten"]
     assert written[-1] == {"call": CALL, "values": {"ivr.email": "a@example.com"}, "by": "lead"}

@@ -40,9 +40,9 @@ from app.store import (
     lease,
     sqlite,
 )
+from app.store.keyring import KEYS_AT_HAND
 from app.store.schema import HEAD
 from app.store.seal import read_key
-from app.store.store import KEYS_AT_HAND
 
 pytest_plugins = ("tests.databases",)
 
@@ -128,7 +128,7 @@ async def test_what_was_committed_at_once_is_there_for_everybody_when_it_returns
         with sqlite3.connect(make_url(sqlite_url).database or "") as beside:
             assert beside.execute("SELECT seq FROM journal WHERE call = 'a'").fetchall() == [(1,), (2,)]
         assert await store.commit(Batch(at=3.0, journal=[("a", [digit("a", "3")])])) == 3
-        assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2")), (3.0, digit("a", "3"))]
+        assert await store.history.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2")), (3.0, digit("a", "3"))]
 
 
 async def test_nothing_is_committed_at_once_that_must_outlive_a_power_cut_or_waits_for_a_lock(sqlite_url: str, key_file: Path) -> None:
@@ -142,7 +142,7 @@ async def test_nothing_is_committed_at_once_that_must_outlive_a_power_cut_or_wai
             assert not store.commit_now(batch)
             assert time.monotonic() - began < 0.1
         assert store.commit_now(batch)
-        assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
+        assert await store.history.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
 
 
 async def test_nothing_is_committed_at_once_while_the_thread_is_at_work_even_for_somebody_who_has_gone(
@@ -189,7 +189,7 @@ async def test_the_log_is_brought_into_the_file_again_and_again_and_does_not_gro
                 await store.commit(batch)
         assert os.stat(file).st_size > 2 * sqlite.LOG_COMMITS * len(pad)
         assert os.stat(f"{file}-wal").st_size < 2 * sqlite.LOG_COMMITS * 10 * 4096
-        assert len(await store.timeline("a") or []) == 4 * sqlite.LOG_COMMITS
+        assert len(await store.history.timeline("a") or []) == 4 * sqlite.LOG_COMMITS
 
 
 # ---- in and out -------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ async def test_a_new_process_finds_live_rows_agents_and_the_whole_journal_of_liv
 
 async def test_two_turns_of_one_call_in_one_commit_keep_their_order(store: Store) -> None:
     await store.commit(Batch(at=5.0, journal=[("a", [digit("a", "1")]), ("a", [digit("a", "2")])], live={"a": {}}))
-    assert await store.timeline("a") == [(5.0, digit("a", "1")), (5.0, digit("a", "2"))]
+    assert await store.history.timeline("a") == [(5.0, digit("a", "1")), (5.0, digit("a", "2"))]
     assert [seq for seq, _, _ in (await store.recover()).journal["a"]] == [1, 2]
 
 
@@ -255,21 +255,21 @@ async def test_texts_that_no_database_likes_are_stored(store: Store) -> None:
             history=[ended("a", 1.0, disposition=odd, uniqueid=odd, remarks=odd)],
         )
     )
-    [told] = await store.ended_calls(10, None)
+    [told] = await store.history.ended_calls(10, None)
     assert told["remarks"] == "a\x00b?c\U0001f600'; DROP TABLE live; --"
     assert told["disposition"] == told["uniqueid"] == "ab?c\U0001f600'; DROP TABLE live; --"
-    assert await store.timeline("a") == [(1.0, ["e", "CallArrived", {"name": told["remarks"], "n": 2**80}])]
+    assert await store.history.timeline("a") == [(1.0, ["e", "CallArrived", {"name": told["remarks"], "n": 2**80}])]
 
 
 async def test_history_is_told_latest_first_by_page_and_by_process(store: Store) -> None:
     calls = [ended(f"c{i}", 100.0 + i, process="orders" if i % 2 else "billing") for i in range(5)]
     await store.commit(Batch(at=200.0, journal=[(c["call"], [digit(c["call"], "1")]) for c in calls], history=calls))
-    assert [c["call"] for c in await store.ended_calls(3, None)] == ["c4", "c3", "c2"]
-    assert [c["call"] for c in await store.ended_calls(3, 102.0)] == ["c1", "c0"]
-    assert [c["call"] for c in await store.ended_calls(9, None, "billing")] == ["c4", "c2", "c0"]
-    assert (await store.ended_calls(1, None))[0] == {**calls[4], "forgotten": False}
-    assert await store.ended_call("c1") == {**calls[1], "forgotten": False}
-    assert await store.ended_call("c") is None
+    assert [c["call"] for c in await store.history.ended_calls(3, None)] == ["c4", "c3", "c2"]
+    assert [c["call"] for c in await store.history.ended_calls(3, 102.0)] == ["c1", "c0"]
+    assert [c["call"] for c in await store.history.ended_calls(9, None, "billing")] == ["c4", "c2", "c0"]
+    assert (await store.history.ended_calls(1, None))[0] == {**calls[4], "forgotten": False}
+    assert await store.history.ended_call("c1") == {**calls[1], "forgotten": False}
+    assert await store.history.ended_call("c") is None
 
 
 async def test_a_call_is_written_again_after_its_wrap_up_by_a_process_that_never_saw_it(store_url: str, key_file: Path) -> None:
@@ -279,9 +279,9 @@ async def test_a_call_is_written_again_after_its_wrap_up_by_a_process_that_never
     async with opened(store_url, key_file) as store:
         again = ended("a", 10.0, wrap_up=12.5, disposition="sold", remarks="will call back")
         await store.commit(Batch(at=22.5, journal=[("a", [["e", "Disposed", {}]]), ("new", [digit("new", "1")])], history=[again]))
-        assert await store.ended_calls(5, None) == [{**again, "forgotten": False}]
-        assert await store.timeline("a") == [(9.0, digit("a", "1")), (10.0, digit("a", "2")), (22.5, ["e", "Disposed", {}])]
-        assert await store.timeline("new") == [(22.5, digit("new", "1"))]
+        assert await store.history.ended_calls(5, None) == [{**again, "forgotten": False}]
+        assert await store.history.timeline("a") == [(9.0, digit("a", "1")), (10.0, digit("a", "2")), (22.5, ["e", "Disposed", {}])]
+        assert await store.history.timeline("new") == [(22.5, digit("new", "1"))]
 
 
 async def test_a_history_field_that_nobody_knows_is_named(store: Store) -> None:
@@ -298,17 +298,17 @@ async def test_calls_are_found_by_prefix_uniqueid_and_linkedid_live_or_ended(sto
             history=[ended("ab34", 1.0), ended("cd56", 1.0, uniqueid="99.1", linkedid="99.0")],
         )
     )
-    assert await store.find_call("ab") == ["ab12", "ab34"]
-    assert await store.find_call("99.1") == await store.find_call("99.0") == ["cd56"]
-    assert await store.find_call("a_%") == ["a_%x"]
+    assert await store.history.find_call("ab") == ["ab12", "ab34"]
+    assert await store.history.find_call("99.1") == await store.history.find_call("99.0") == ["cd56"]
+    assert await store.history.find_call("a_%") == ["a_%x"]
     for nothing in ("", "zz", "%", "\x00", "AB"):
-        assert await store.find_call(nothing) == []
+        assert await store.history.find_call(nothing) == []
 
 
 async def test_an_unknown_call_has_no_timeline_and_the_centre_is_none(store: Store) -> None:
     await store.commit(Batch(at=1.0, journal=[("", [["e", "Tick", {}]])]))
-    assert await store.timeline("nobody") is None
-    assert await store.timeline("") is None
+    assert await store.history.timeline("nobody") is None
+    assert await store.history.timeline("") is None
 
 
 async def test_more_calls_than_keys_are_kept_at_hand(sqlite_url: str, key_file: Path) -> None:
@@ -318,7 +318,7 @@ async def test_more_calls_than_keys_are_kept_at_hand(sqlite_url: str, key_file: 
             calls = [f"c{n}-{i}" for i in range(KEYS_AT_HAND // 8)]
             await store.commit(Batch(at=2.0 + n, journal=[(c, [digit(c, "1")]) for c in calls]))
         await store.commit(Batch(at=20.0, journal=[("early", [digit("early", "2")])], live={"early": {"n": 2}}))
-        assert await store.timeline("early") == [(1.0, digit("early", "1")), (20.0, digit("early", "2"))]
+        assert await store.history.timeline("early") == [(1.0, digit("early", "1")), (20.0, digit("early", "2"))]
         assert (await store.recover()).live == {"early": {"n": 2}}
 
 
@@ -346,7 +346,7 @@ async def test_neither_numbers_nor_what_was_said_stand_in_the_files(sqlite_url: 
         for canary in (NUMBER, NUMBER[1:], NUMBER[-8:], SECRET, "Quux"):
             assert canary.encode() not in raw
             assert canary.encode("utf-16-le") not in raw
-        assert (await store.ended_calls(1, None))[0]["ani"] == NUMBER
+        assert (await store.history.ended_calls(1, None))[0]["ani"] == NUMBER
 
 
 async def test_no_number_stands_in_the_tables(store: Store, store_url: str) -> None:
@@ -366,7 +366,7 @@ async def test_a_forgotten_call_cannot_be_read_and_its_key_is_in_no_file(sqlite_
         await store.commit(Batch(at=11.0, live={"a": None, "b": None}))
         keys = dict(await rows(sqlite_url, "SELECT call, wrapped FROM call_keys"))
         [(number_hash,)] = await rows(sqlite_url, "SELECT ani_hash FROM history WHERE call = 'a'")
-        await store.forget("a")
+        assert await store.forget("a")
         raw = b"".join(p.read_bytes() for p in key_file.parent.iterdir() if p.name.startswith("callwright.db"))
         assert bytes(keys["a"]) not in raw
         assert bytes(keys["b"]) in raw
@@ -385,18 +385,66 @@ async def test_a_forgotten_call_says_so_keeps_its_facts_and_stays_forgotten(stor
             await store.forget("nobody")
     async with opened(store_url, key_file) as store:
         with pytest.raises(Forgotten):
-            await store.timeline("a")
+            await store.history.timeline("a")
         late = Batch(
             at=12.0, journal=[("a", [["e", "Disposed", {"remarks": SECRET}]])], history=[ended("a", 10.0, wrap_up=2.0, remarks=SECRET)]
         )
         await store.commit(late)
-        [told] = await store.ended_calls(5, None)
+        [told] = await store.history.ended_calls(5, None)
         assert (told["outcome"], told["wrap_up"], told["forgotten"]) == ("talked", 2.0, True)
         assert [told[name] for name in ("ani", "dnis", "remarks", "contact")] == [None] * 4
         with pytest.raises(Forgotten):
-            await store.timeline("a")
-        assert await store.find_call("a") == ["a"]
+            await store.history.timeline("a")
+        assert await store.history.find_call("a") == ["a"]
         assert (await store.recover()).live == {}
+
+
+async def test_the_calls_of_a_number_are_found_and_forgotten_together(store_url: str, key_file: Path) -> None:
+    async with opened(store_url, key_file) as store:
+        for call in ("a", "b"):
+            await store.commit(said(call))
+        await store.commit(Batch(at=11.0, live={"a": None, "b": None}, history=[ended("c", 11.0, ani="+4930999")]))
+        assert await store.history.calls_of(["+49", NUMBER]) == [("a", -80.0), ("b", -80.0)]
+        await store.prune(journal_days=0)
+        assert [call for call, _ in await store.history.calls_of([NUMBER])] == ["a", "b"], (
+            "of calls whose journal is too old the number is known"
+        )
+        await store.forget("a", "b")
+        assert await store.history.calls_of([NUMBER]) == []
+        assert [call for call, _ in await store.history.calls_of(["+4930999"])] == ["c"]
+
+
+async def test_what_is_kept_elsewhere_opens_with_the_call_s_key_until_it_is_forgotten(store_url: str, key_file: Path) -> None:
+    async with opened(store_url, key_file) as store:
+        await store.commit(said("a"))
+        sealed = await store.vault.seal("a", "recording:1", SECRET.encode())
+        assert SECRET.encode() not in sealed
+        await store.commit(Batch(at=11.0, live={"a": None}))
+    async with opened(store_url, key_file) as store:
+        assert await store.vault.unseal("a", "recording:1", sealed) == SECRET.encode()
+        with pytest.raises(StoreError, match="does not open"):
+            await store.vault.unseal("a", "recording:2", sealed)
+        await store.commit(Batch(at=12.0 + 40 * 86400))
+        assert await store.prune(spared={"a"}) == 1
+        assert await store.history.timeline("a") == []
+        assert await store.vault.unseal("a", "recording:1", sealed) == SECRET.encode(), "its key outlives its journal"
+        await store.forget("a")
+        for each in (store.vault.unseal("a", "recording:1", sealed), store.vault.seal("a", "recording:1", b"")):
+            with pytest.raises(Forgotten):
+                await each
+
+
+async def test_a_call_without_a_key_gets_one_that_lasts(store_url: str, key_file: Path) -> None:
+    """One that was pruned, and one whose first commit is not there yet."""
+    async with opened(store_url, key_file) as store:
+        sealed = await store.vault.seal("a", "here", b"said")
+        await store.commit(said("a"))
+        assert await store.vault.unseal("a", "here", sealed) == b"said"
+        with pytest.raises(Forgotten):
+            await store.vault.unseal("nobody", "here", sealed)
+    async with opened(store_url, key_file) as store:
+        assert (await store.recover()).live == {"a": {"ani": NUMBER, "said": SECRET}}
+        assert await store.vault.unseal("a", "here", sealed) == b"said"
 
 
 async def test_a_row_moved_to_another_call_is_not_believed(store_url: str, key_file: Path) -> None:
@@ -417,16 +465,16 @@ async def test_old_journals_go_and_facts_stay_until_they_are_old_too(store: Stor
         Batch(at=40 * day, journal=[("", [["e", "Tick", {}]]), ("new", [digit("new", "1")])], history=[ended("new", 40 * day)])
     )
     assert await store.prune(journal_days=30) == 1
-    assert await store.timeline("old") is None
-    assert [(c["call"], c["ani"], c["forgotten"]) for c in await store.ended_calls(9, None)] == [
+    assert await store.history.timeline("old") is None
+    assert [(c["call"], c["ani"], c["forgotten"]) for c in await store.history.ended_calls(9, None)] == [
         ("new", NUMBER, False),
         ("old", None, False),
     ]
-    assert await store.timeline("new") == [(40 * day, digit("new", "1"))]
-    assert await store.timeline("lasting") == [(1 * day, digit("lasting", "1"))]
+    assert await store.history.timeline("new") == [(40 * day, digit("new", "1"))]
+    assert await store.history.timeline("lasting") == [(1 * day, digit("lasting", "1"))]
     assert await rows(store_url, "SELECT seq FROM journal ORDER BY seq") == [(3,), (4,), (5,)]
     assert await store.prune(journal_days=30, facts_days=20) == 0
-    assert [c["call"] for c in await store.ended_calls(9, None)] == ["new"]
+    assert [c["call"] for c in await store.history.ended_calls(9, None)] == ["new"]
     assert await store.commit(Batch(at=41 * day, journal=[("x", [digit("x", "1")])])) == 6
 
 
@@ -525,7 +573,7 @@ async def test_the_old_writer_can_write_nothing_once_another_has_taken_over(
             await old.renew()
         assert not old.holds_lease()
         assert await new.commit(Batch(at=3.0, journal=[("a", [digit("a", "2")])], live={"a": {"n": 3}})) == 2
-        assert await new.timeline("a") == [(1.0, digit("a", "1")), (3.0, digit("a", "2"))]
+        assert await new.history.timeline("a") == [(1.0, digit("a", "1")), (3.0, digit("a", "2"))]
 
 
 async def test_a_lease_that_is_extended_is_not_taken_however_long_one_looks(
@@ -585,16 +633,16 @@ async def test_a_locked_database_is_busy_soon_and_loses_nothing(store: Store, st
         assert [row.call for row in await rows(store_url, "SELECT call FROM live")] == ["a"] if "sqlite" in store_url else True
     batch.journal.append(("b", [digit("b", "2")]))
     assert await store.commit(batch) == 4
-    assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
-    assert await store.timeline("b") == [(2.0, digit("b", "1")), (2.0, digit("b", "2"))]
+    assert await store.history.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
+    assert await store.history.timeline("b") == [(2.0, digit("b", "1")), (2.0, digit("b", "2"))]
 
 
 async def test_history_is_read_while_the_writer_is_locked_out(sqlite_url: str, key_file: Path) -> None:
     async with opened(sqlite_url, key_file) as store:
         await store.commit(Batch(at=1.0, journal=[("a", [digit("a", "1")])], history=[ended("a", 1.0)]))
         async with locked(sqlite_url):
-            assert len(await store.ended_calls(5, None)) == 1
-            assert await store.timeline("a") == [(1.0, digit("a", "1"))]
+            assert len(await store.history.ended_calls(5, None)) == 1
+            assert await store.history.timeline("a") == [(1.0, digit("a", "1"))]
 
 
 async def test_a_commit_cancelled_half_way_is_not_written_twice(store: Store) -> None:
@@ -606,7 +654,7 @@ async def test_a_commit_cancelled_half_way_is_not_written_twice(store: Store) ->
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
     assert await store.commit(batch) >= 1
-    assert await store.timeline("a") == [(1.0, digit("a", "1"))]
+    assert await store.history.timeline("a") == [(1.0, digit("a", "1"))]
 
 
 END_OUR_CONNECTIONS = (
@@ -629,7 +677,7 @@ async def test_the_server_ends_our_connections_and_the_next_commit_gets_through(
                 break
             except StoreError:
                 assert attempt < 2
-        assert await store.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
+        assert await store.history.timeline("a") == [(1.0, digit("a", "1")), (2.0, digit("a", "2"))]
 
 
 @pytest.fixture
@@ -660,7 +708,7 @@ async def test_a_full_disk_says_so_and_goes_on_once_there_is_room(small_disk: Pa
         for _ in range(3):
             with pytest.raises(StoreFull, match="no space left"):
                 await store.commit(batch)
-        assert len(await store.timeline("a") or []) == written
+        assert len(await store.history.timeline("a") or []) == written
         filler.unlink()
         assert await store.commit(batch) == written + 1
         left = await store.recover()
@@ -774,7 +822,7 @@ async def test_a_newer_schema_is_refused_and_left_as_it_is(store_url: str, key_f
     assert file_of(store_url) == before
     await write(store_url, "UPDATE alembic_version SET version_num = :head", head=HEAD)
     async with opened(store_url, key_file) as store:
-        assert await store.timeline("a") == [(1.0, digit("a", "1"))]
+        assert await store.history.timeline("a") == [(1.0, digit("a", "1"))]
 
 
 async def test_a_file_of_another_program_is_refused(sqlite_url: str, key_file: Path, tmp_path: Path) -> None:
@@ -804,7 +852,7 @@ async def test_another_key_and_a_lost_key_are_refused_and_no_new_one_is_made(sto
     assert not is_there(key_file)
     replace_key(key_file, key)
     async with opened(store_url, key_file) as store:
-        assert await store.timeline("a") == [(1.0, digit("a", "1"))]
+        assert await store.history.timeline("a") == [(1.0, digit("a", "1"))]
 
 
 async def test_database_and_key_are_private_files(sqlite_url: str, key_file: Path) -> None:

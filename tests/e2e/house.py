@@ -20,7 +20,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.up import Installation, Ports, fetch
+from app.installation import Ports, fetch
+from app.up import Installation
 from tests.e2e.replayed import replayed_calls, replayed_centre
 from tests.phones import AgentPhone, Caller, until
 

@@ -77,7 +77,7 @@ def test_known_premium_caller_reaches_the_pbx_own_queue_with_skills_and_record(h
 
 
 def crm_contact(house: LiveHouse) -> dict[str, Any]:
-    from app.up import fetch
+    from app.installation import fetch
 
     url = f"http://127.0.0.1:{house.installation.ports.crm}/api/v1/contacts?phone=%2B4930555000101"
     return dict(fetch(url, house.installation.keep()["crm_token"])["results"][0])

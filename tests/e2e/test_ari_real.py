@@ -19,7 +19,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core.view import LiveCall
-from app.pbx import wire
+from app.pbx import requests
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
 from app.pbx.local import LocalPbx
@@ -111,7 +111,7 @@ async def over(d: Desk, call: str) -> None:
 async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_looked_at(pbx: LocalPbx, ari: Ari) -> None:
     """Asterisk 22.10.1 dies within some thousand times where nothing keeps one from the other."""
     async with desk(pbx) as d:
-        link, told = d.pbx.link, wire.event_filter(pbx.app)
+        link, told = d.pbx.link, requests.event_filter(pbx.app)
         other = Request(told.method, told.path, body={"disallowed": told.body["disallowed"][1:]})
 
         async def set_again() -> None:
@@ -120,7 +120,7 @@ async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_l
 
         async def look() -> None:
             while not setting.done():
-                assert await link._probe() == ""
+                assert await link._probes.probe() == ""
 
         setting = asyncio.create_task(set_again())
         await asyncio.gather(setting, *(look() for _ in range(4)))

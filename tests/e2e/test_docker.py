@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from app.up import fetch
+from app.installation import fetch
 from tests.docker_engine import Composed, NoEngine, build_images, docker_engine, is_warm
 from tests.e2e.house import PREMIUM, free_ports
 from tests.phones import AgentPhone, Caller, free_port, until

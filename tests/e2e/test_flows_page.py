@@ -13,9 +13,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from app.api.backend import Refused
+from app.installation import DEMO
 from app.proving import read_flows
 from app.publish.drawing import svg
-from app.settings import DEMO
 from tests.contract.api_house import TOKENS, House, served
 from tests.e2e.browser import built_desk, chromium, watched
 

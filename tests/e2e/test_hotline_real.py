@@ -53,6 +53,20 @@ def test_unknown_caller_enters_the_reference_by_keypad(house: LiveHouse) -> None
         assert house.over(visit.call)["outcome"] == "answered"
 
 
+def test_a_stranger_chooses_the_language_before_giving_the_reference(house: LiveHouse) -> None:
+    with house.agent_phone("101", ring=0.2, talk=0.5), house.visit(UNKNOWN) as visit:
+        heard(house, visit, "Für Deutsch drücken Sie die Sterntaste.", 20, "de")
+        visit.phone.rtp.press("*")
+        heard(house, visit, "Für Deutsch drücken Sie die Zwei.", 10, "de")
+        visit.phone.rtp.press("2")
+        heard(house, visit, "Bitte geben Sie Ihre siebenstellige Kundennummer ein.", 10, "de")
+        visit.phone.rtp.press("4424777#")
+        heard(house, visit, "Vielen Dank für Ihren Anruf. Wir verbinden Sie mit jemandem, der Ihren Fall kennt.", 15, "de")
+        assert house.over(visit.call, 30)["outcome"] == "answered"
+        asked = ["ask_reference", "which_language", "german", "ask_reference", "look_up_reference"]
+        assert house.steps(visit.call)[1:6] == asked
+
+
 def test_reference_that_nobody_has_goes_to_the_back_of_the_general_queue(house: LiveHouse) -> None:
     with house.agent_phone("103", ring=0.2, talk=0.5), house.visit(SHARED) as visit:
         house.reaches(visit, "ask_reference")

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from app.up import fetch
+from app.installation import fetch
 from tests.drawn import one_of
 from tests.e2e.house import LATE, PREMIUM, UNKNOWN, LiveHouse, Visit
 from tests.e2e.variant import restarted

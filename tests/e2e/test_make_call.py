@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from app.show_call import show_call
+from app.call_cli import show_call
 from tests.e2e.house import LATE, LiveHouse
 
 pytestmark = pytest.mark.pbx

@@ -1,4 +1,4 @@
-"""A caller is put through to a number outside, over a trunk that an operator has set up, and sends a text message, on real calls."""
+"""Callers are put through to a number outside, over a trunk that an operator has set up, or to an agent, and get a text, on real calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.up import fetch
+from app.installation import fetch
 from tests.drawn import one_of
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
@@ -39,6 +39,29 @@ steps:
   bye: {do: hangup}
   away: {do: release}
 """
+TO_AGENT = """
+flow: direct
+dnis: ["1112"]
+start: out
+on_error: away
+prompts:
+  busy: [Chen cannot be disturbed.]
+steps:
+  out: {do: transfer, agent: "103", ring: 2, exits: {talked: bye, busy: busy, no_answer: bye, failed: away}}
+  busy: {do: say, prompt: busy, exits: {done: bye}}
+  bye: {do: hangup}
+  away: {do: release}
+"""
+WAITS = """
+flow: waits
+dnis: ["1113"]
+start: line
+on_error: away
+steps:
+  line: {do: queue, queue: general, exits: {talked: bye, no_agents: away, too_long: away, failed: away}}
+  bye: {do: hangup}
+  away: {do: release}
+"""
 ENVIRONMENT: dict[str, str] = {}
 
 
@@ -47,7 +70,8 @@ def carrier(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) 
     """The installation with a trunk of its own, and the port where its carrier is."""
     port = free_port()
     set_up(running_house, port)
-    folder: Path = project(tmp_path_factory.mktemp("transfers"), outside=FLOW.replace("RING", "15"), short=short())
+    flows = {"outside": FLOW.replace("RING", "15"), "short": short(), "direct": TO_AGENT, "waits": WAITS}
+    folder: Path = project(tmp_path_factory.mktemp("transfers"), **flows)
     allow(folder)
     ENVIRONMENT["CALLWRIGHT_PROJECT"] = str(folder)
     with restarted(running_house, **ENVIRONMENT):
@@ -91,6 +115,36 @@ def test_busy_and_no_answer_are_told_apart(carrier: int, house: LiveHouse) -> No
         far.wait_for("cancelled", 15)
         visit.phone.wait_for("released", 20)
         assert exits(house, visit.call)["out"] == "no_answer"
+
+
+def test_an_agent_to_whom_a_caller_is_put_through_gets_no_call_of_a_queue_meanwhile(carrier: int, house: LiveHouse) -> None:
+    with house.agent_phone("103", ring=None) as agent, house.visit("+4930555000555", "1112") as first:
+        agent.wait_for("invite", 10)
+        assert house.agent("103")["work"] == "offered"
+        with house.visit("+4930555000556", "1113") as second:
+            house.becomes(second, "waiting")
+            agent.answer()
+            until(lambda: first.phone.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE), 10, "the two to talk")
+            assert (house.agent("103")["work"], house.call(second.call)["state"]) == ("talking", "waiting")
+            agent.hang_up()
+            first.phone.wait_for("released", 10)
+            until(lambda: len(agent.sipp.logged("invite")) == 2, 5, "the call that waits, once the agent is free")
+            second.phone.hang_up()
+            assert house.over(second.call)["outcome"] == "abandoned"
+    assert exits(house, first.call)["out"] == "talked"
+
+
+def test_an_agent_who_does_not_answer_a_transfer_is_not_ready_and_not_rung_again(carrier: int, house: LiveHouse) -> None:
+    with house.agent_phone("103", ring=None) as agent:
+        with house.visit("+4930555000555", "1112") as visit:
+            agent.wait_for("cancelled", 15)
+            visit.phone.wait_for("released", 10)
+        assert exits(house, visit.call)["out"] == "no_answer"
+        assert (house.agent("103")["presence"], house.agent("103")["reason"]) == ("not_ready", "no_answer")
+        with house.visit("+4930555000555", "1112") as visit:
+            visit.phone.wait_for("released", 10)
+        assert exits(house, visit.call)["out"] == "busy"
+        assert len(agent.sipp.logged("invite")) == 1
 
 
 @pytest.mark.faults

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.settings import DEMO
+from app.installation import DEMO
 from tests.e2e.house import LiveHouse
 
 
 @contextmanager
 def restarted(house: LiveHouse, **environment: str) -> Iterator[None]:
-    """The application started again with these variables; afterwards as it was."""
+    """The application started again with these variables. Afterwards it is down: whoever asks for the `house` next starts it as it was."""
     if house.installation.pid("application") is not None:
         house.kill()
     house.environment = environment
@@ -24,7 +24,6 @@ def restarted(house: LiveHouse, **environment: str) -> Iterator[None]:
         house.environment = {}
         if house.installation.pid("application") is not None:
             house.kill()
-        house.start()
 
 
 def project(folder: Path, *, ring: int = 15, **flows: str) -> Path:

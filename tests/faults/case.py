@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.failpoints import VARIABLE
-from app.up import fetch
+from app.installation import fetch
 from tests.e2e.house import LiveHouse
 from tests.phones import AgentPhone, Caller, until
 

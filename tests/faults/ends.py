@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.up import fetch
+from app.installation import fetch
 from tests.e2e.house import LATE, PREMIUM, LiveHouse, low_port
 from tests.faults.case import AGENT_TONE, Case, ended_as, exit_code, ready, send, start
 from tests.faults.tap import Tap

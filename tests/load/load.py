@@ -34,7 +34,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.settings import DEMO
+from app.installation import DEMO
 from app.up import Installation, UpError
 from tests.e2e.house import free_ports
 from tests.load import picture, sipp

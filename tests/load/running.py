@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.up import Installation, fetch
+from app.installation import fetch
+from app.up import Installation
 from tests.phones import AgentPhone, until
 
 MANNERS = {"talk": 1.5, "ring": 0.6}

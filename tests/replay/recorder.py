@@ -33,7 +33,9 @@ from app.core.record import pack
 from app.core.view import LiveCall
 from app.engine import Engine
 from app.pbx.adapter import Pbx
-from app.pbx.ari import Answer, AriError, AriLink, Done, Reply, Request
+from app.pbx.ari import Answer, AriError, Done, Reply, Request
+from app.pbx.link import AriLink
+from app.pbx.prompts import Prompts
 
 VARIABLE = "CALLWRIGHT_RECORDING"
 
@@ -106,7 +108,7 @@ def _around_the_adapter(tape: Recorder) -> None:
         Pbx.__init__,
         Pbx.run,
         Pbx.carry_out,
-        Pbx._rendered,
+        Prompts._rendered,
         Pbx._on_up,
         Pbx._on_down,
     )
@@ -129,7 +131,7 @@ def _around_the_adapter(tape: Recorder) -> None:
         tape.note(order=pack(command))
         carry_out(self, command)
 
-    async def render(self: Pbx, item: str, language: str) -> str:
+    async def render(self: Prompts, item: str, language: str) -> str:
         media = await rendered(self, item, language)
         if item.startswith("text:"):
             tape.note(rendered=item, media=media)
@@ -147,11 +149,11 @@ def _around_the_adapter(tape: Recorder) -> None:
         ("__init__", make),
         ("run", serve),
         ("carry_out", order),
-        ("_rendered", render),
         ("_on_up", up),
         ("_on_down", down),
     ):
         setattr(Pbx, name, hook)
+    Prompts._rendered = render  # type: ignore[method-assign]
 
 
 def _around_the_line(tape: Recorder) -> None:

@@ -18,14 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 from app.core import events as ev
 from app.core.record import unpack
 from app.core.view import LiveCall
-from app.pbx import adapter, ari
+from app.pbx import ari
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import Answer, AriError, AriLost, Done, Reply, Request
 
@@ -246,9 +244,8 @@ async def _play(tape: Sequence[Entry], played: Played) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: played.raised.append(repr(context.get("exception") or context["message"])))
     ids = itertools.chain((entry["mint"] for entry in tape if "mint" in entry), (f"{n:032x}" for n in itertools.count()))
-    with mock.patch.object(adapter, "time", SimpleNamespace(monotonic=loop.time)):
-        for life in lives(tape):
-            await _live(life, played, partial(next, ids))
+    for life in lives(tape):
+        await _live(life, played, partial(next, ids))
 
 
 def lives(tape: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -258,14 +255,18 @@ def lives(tape: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         yield tape[begin:end]
 
 
+def the_adapter(line: TapeLine, post: Callable[[ev.Event], None], view: Callable[[], list[LiveCall]], mint: Callable[[], str]) -> Pbx:
+    """An adapter on a line that is a recording."""
+    line.pbx = Pbx(Line("http://127.0.0.1", "nobody", "nowhere-to-be-used"), post, view, line.render, mint)
+    line.pbx.orders.link = line  # type: ignore[assignment]
+    return line.pbx
+
+
 async def _live(life: Sequence[Entry], played: Played, mint: Callable[[], str]) -> None:
     views = ([LiveCall(**{**call, "playbacks": tuple(call["playbacks"])}) for call in entry["view"]] for entry in life if "view" in entry)
     line = TapeLine(life, played)
-    nowhere = Line("http://127.0.0.1", "nobody", "nowhere-to-be-used")
     posted: list[ev.Event] = []
     played.lives.append(posted)
-    pbx = Pbx(nowhere, posted.append, lambda: next(views, []), line.render, mint)
-    pbx.link = line  # type: ignore[assignment]
-    line.pbx = pbx
+    pbx = the_adapter(line, posted.append, lambda: next(views, []), mint)
     await pbx.run()
     played.ignored.update(pbx.book.counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from app.core import events as ev
 from app.core import facts
 from app.core.book import Book
 from app.core.center import Center
-from app.core.defined import Kept, Staff, to_keep
+from app.core.defined import Kept, Staff, Unknown, to_keep
 from app.core.flow.compiled import Compiled
 from app.core.flow.replay import replay_call
+from app.core.flow.secret import is_secret
+from app.core.flow.spoken import text_in
 from app.core.flow.what_if import what_if
 from app.core.record import pack, rows_of, unpack
 from app.core.recorded import Row, plain
@@ -124,6 +127,23 @@ class Sim:
                 assert one.identical, (one.difference, one.unknown)
                 assert one.replayed == one.recorded
 
+    def records_no_secret(self) -> None:
+        """While a caller is asked for something sensitive, no recording of the call is under way."""
+        kept = self.what_ran()
+        under_way: dict[str, set[str]] = {}
+        programs: dict[str, Any] = {}
+        for _, call, records in self.rows:
+            for _, name, values, _ in records:
+                if name == "FlowBegan":
+                    with suppress(Unknown):
+                        programs[call] = kept.flow(values["flow"], values["version"]).program
+                elif name == "StartRecord":
+                    under_way.setdefault(call, set()).add(values["recording"])
+                elif name in ("StopRecord", "RecordingEnded"):
+                    under_way.get(call, set()).discard(values["recording"])
+                elif name == "StepEntered" and call in programs and is_secret(programs[call].steps[values["step"]]):
+                    assert not under_way.get(call), f"{call} is recorded at {values['step']}"
+
     def _write_down(self, event: ev.Event, out: list[Any]) -> None:
         self.out += out
         home = event.owner if isinstance(event, ev.TimerFired) else getattr(event, "call", "")
@@ -225,7 +245,7 @@ class Sim:
 
     def heard(self, call: str) -> str:
         """Everything that was played to a caller, as text."""
-        return " ".join(item.removeprefix("text:") for play in self.all(do.Play, call) for item in play.media)
+        return " ".join(said[0] if (said := text_in(item, "")) else item for play in self.all(do.Play, call) for item in play.media)
 
     def steps(self, call: str) -> list[str]:
         return [fact.step for fact in self.all(facts.StepEntered, call)]

@@ -1,4 +1,4 @@
-"""Every centre that a unit test drove by hand is run again from its journal, and must come out the same."""
+"""Every centre that a unit test drove is run again from its journal, and must come out the same; it records nobody who types a secret."""
 
 from __future__ import annotations
 
@@ -16,3 +16,4 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for sim in SIMS:
         sim.replays()
+        sim.records_no_secret()

@@ -128,6 +128,20 @@ class CentreMachine(RuleBasedStateMachine):
         else:
             assert name in self.offered
 
+    @rule(data=st.data())
+    def reserve(self, data: st.DataObject) -> None:
+        """One is put through to an agent by name: whoever has nothing in hand and is ready has it, and nothing else."""
+        agent = data.draw(st.sampled_from(sorted(self.agents)))
+        before, picture = self.acd.state(agent), self.picture(self.acd)
+        self.born += 1
+        why_not = self.acd.reserve(agent, f"i{self.born:03}", self.now)
+        free = before["presence"] == "ready" and not (before["pending"] or before["work"] or before["phone"]["in_use"])
+        assert (why_not == "") == (free and before["phone"]["reachable"])
+        if why_not:
+            assert self.picture(self.acd) == picture
+        else:
+            assert [(row["interaction"], row["state"]) for row in self.acd.state(agent)["work"]] == [(f"i{self.born:03}", "offered")]
+
     @rule(seconds=st.sampled_from((0.5, 1.0, 10.0, 31.0)))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds

@@ -16,7 +16,8 @@ from app.core.book import Book
 from app.core.flow.bot_step import START, START_AGAIN
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
-from app.publish.centre import ProjectError, load_book
+from app.publish.centre import load_book
+from app.publish.reading import ProjectError
 from app.testing.centre import VirtualCentre
 from app.testing.project import Project
 from tests.unit.centre import OUTPUTS, PROJECT, Sim

@@ -22,7 +22,7 @@ from app.core import events as ev
 from app.core import facts
 from app.core.acd import AgentDef, IllegalMove, QueueDef, Relax
 from app.core.book import Book
-from app.core.call import FLOW, OFFERED, QUEUED, TALKING
+from app.core.call import FLOW, OFFERED, QUEUED, TALKING, TRANSFER
 from app.core.center import Center
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
@@ -90,7 +90,7 @@ FLOW_FILE: dict[str, Any] = {
         "choose": {
             "do": "menu",
             "prompt": "choose",
-            "choices": {"1": "general", "2": "bye"},
+            "choices": {"1": "general", "2": "to_ann"},
             "retry_no_match": "again",
             "retry_no_input": "again",
             "tries": "2",
@@ -117,11 +117,23 @@ FLOW_FILE: dict[str, Any] = {
         "survey": {
             "do": "menu",
             "prompt": "choose",
-            "choices": {"1": "premium"},
+            "choices": {"1": "premium", "2": "to_cy"},
             "retry_no_match": "again",
             "retry_no_input": "again",
             "tries": "1",
             "exits": {"no_match": "bye", "no_input": "bye"},
+        },
+        "to_ann": {
+            "do": "transfer",
+            "agent": "ann",
+            "ring": "5",
+            "exits": {"talked": "survey", "no_answer": "general", "busy": "premium", "failed": "bye"},
+        },
+        "to_cy": {
+            "do": "transfer",
+            "agent": "cy",
+            "ring": "5",
+            "exits": {"talked": "bye", "no_answer": "to_ann", "busy": "to_ann", "failed": "general"},
         },
         "sorry": {"do": "say", "prompt": "sorry", "exits": {"done": "away"}},
         "away": {"do": "release"},
@@ -144,8 +156,9 @@ CAUSES = (0, 3, 16, 17, 18, 19, 20, 21, 26, 27, 34, 38, 41)
 
 
 def small_book() -> Book:
-    compiled = compile_program(Program.model_validate(FLOW_FILE), QUEUES)
-    return Book({"1": compiled}, QUEUES, AGENTS, max_calls=6)
+    direct = {**FLOW_FILE, "flow": "direct", "dnis": ["3"], "start": "to_cy"}
+    flows = {flow["dnis"][0]: compile_program(Program.model_validate(flow), QUEUES) for flow in (FLOW_FILE, direct)}
+    return Book(flows, QUEUES, AGENTS, max_calls=6)
 
 
 @dataclass
@@ -316,7 +329,7 @@ class CentreMachine(RuleBasedStateMachine):
             self.happen(ev.AgentSignedIn(agent))
             self.happen(ev.AgentBecameReady(agent))
 
-    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "1", "2")), back=st.integers(0, 4))
+    @rule(ani=st.sampled_from(("+4930555000101", "anonymous")), dnis=st.sampled_from(("1", "1", "2", "3", "3")), back=st.integers(0, 4))
     def a_caller_arrives(self, ani: str, dnis: str, back: int) -> None:
         call = f"call{len(self.lines) + 1}"
         self.lines[call] = Line(call, f"channel-{call}", up=back == 4)
@@ -566,6 +579,9 @@ class CentreMachine(RuleBasedStateMachine):
                 assert (state == "wrap_up") == call.wrapping
             else:
                 assert call.phase not in (OFFERED, TALKING)
+            assert (call.phase == TRANSFER) == (call.far is not None)
+            if call.far:
+                expected[call.far.agent, call.id] = "talking" if call.far.answered else "offered"
         assert rows == expected
 
     @invariant()
@@ -590,6 +606,8 @@ class CentreMachine(RuleBasedStateMachine):
                 assert call.music
                 assert "max_wait" in timers
                 assert call.phase == QUEUED or {"ring", "pop"} & set(timers)
+            elif call.far:
+                assert call.far.answered or (call.music and "far" in timers)
             elif call.phase == FLOW and not call.leaving and not call.lost:
                 assert call.deadline is not None
                 assert timers[f"wait {call.waits}"] == call.deadline

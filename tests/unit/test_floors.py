@@ -19,8 +19,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {
-    *("main", "cli", "up", "house", "feed", "hooks", "flows", "publish_cli", "new_cli", "decide", "settings", "action_cli"),
-    *("show_call", "flow_cli", "proving", "replay_cli", "replay_shown", "replaying", "__init__"),
+    *("main", "cli", "up", "house", "archive", "feed", "hooks", "flows", "decide", "settings", "proving", "replaying", "replay_shown"),
+    *(
+        "publish_cli",
+        "new_cli",
+        "action_cli",
+        "forget_cli",
+        "flow_cli",
+        "replay_cli",
+        "call_cli",
+        "cli_common",
+        "show_call",
+        "installation",
+    ),
+    "__init__",
 }
 CORE_LIBRARIES = {"pydantic", "cel_expr_python", "jinja2"}
 NO_WAY_OUT = {

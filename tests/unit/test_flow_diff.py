@@ -13,8 +13,8 @@ import pytest
 from app.core.flow.compiled import Compiled
 from app.core.flow.program import Program
 from app.publish import paths as paths_module
-from app.publish.centre import load_flow
 from app.publish.diff import Change, differences
+from app.publish.flowfile import load_flow
 from app.publish.paths import TooManyPaths, paths
 from app.publish.release import as_document
 from tests.unit.centre import OUTPUTS, PROJECT, book

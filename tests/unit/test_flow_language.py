@@ -9,7 +9,9 @@ import pytest
 
 from app.core.acd import QueueDef
 from app.core.flow.compiled import Compiled
-from app.publish.centre import ProjectError, load_book, load_flow
+from app.publish.centre import load_book
+from app.publish.flowfile import load_flow
+from app.publish.reading import ProjectError
 from tests.unit.centre import OUTPUTS, PROJECT, book
 
 GOOD = """\

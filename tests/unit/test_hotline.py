@@ -286,7 +286,7 @@ def premium_story() -> Script:
     """A premium caller's whole visit, by reference, with a retry and a ring-no-answer, as single happenings."""
     return [
         lambda s, c: s.answer_action(c, {"count": 0, "found": False}),
-        lambda s, c: (s.wait(5), s.prompt_ends(c))[1],
+        lambda s, c: (s.wait(10), s.prompt_ends(c))[1],
         lambda s, c: s.wait(6.1),
         lambda s, c: s.press(c, "2"),
         lambda s, c: s.press(c, "72"),

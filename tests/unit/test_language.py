@@ -528,6 +528,73 @@ def test_values_are_read_by_their_kind_and_what_cannot_be_is_said_as_it_stands()
     assert [noticed.what for noticed in sim.all(facts.Noticed, call)] == ["value cannot be read"]
 
 
+TRILINGUAL = ["en:For English, press 1.", "de:Für Deutsch die Zwei.", "es:Para español, {{ call.name }}"]
+
+
+def test_a_phrase_may_be_in_a_language_of_its_own() -> None:
+    sim = flow({"first": SAY}, **{**LANGUAGES, "prompts": {**SPOKEN, "long": TRILINGUAL}})
+    call = ring_in(sim)
+    assert sim.last(do.Play, call).media == (*TRILINGUAL[:2], f"es:Para español, {sim.center.calls[call].name}")
+    assert sim.heard(call).startswith("For English, press 1. Für Deutsch die Zwei. Para español")
+    known = sim.book.flows["1"].known_texts()
+    assert {("For English, press 1.", "en"), ("Für Deutsch die Zwei.", "de")} <= set(known)
+    assert not [language for text, language in known if text.startswith("Für Deutsch") and language != "de"]
+
+
+def test_a_phrase_of_which_nothing_is_left_is_not_played() -> None:
+    sim = flow({"first": SAY}, prompts={"long": ["de:{{ call.outcome }}", "es:Hola."]})
+    assert sim.last(do.Play, ring_in(sim)).media == ("es:Hola.",)
+
+
+# ---- choices beside an entry ------------------------------------------------------------------------------------------------------
+
+STAR: dict[str, Any] = {**COLLECT, "choices": {"*": "other"}}
+
+
+@pytest.mark.parametrize("keys", ["*", "1*", "12*"])
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after a crash"])
+@pytest.mark.parametrize("sensitive", ["false", "true"])
+def test_a_key_that_is_no_digit_leads_away_from_anywhere_in_the_entry(keys: str, crash: bool, sensitive: str) -> None:
+    sim = flow({"first": {**STAR, "sensitive": sensitive}})
+    call = ring_in(sim)
+    sim.press(call, keys[:-1])
+    if crash and sensitive == "false":
+        sim.crash()
+    sim.press(call, "*")
+    assert [(left.step, left.exit) for left in sim.all(facts.StepLeft, call)] == [("first", "key *")]
+    assert sim.at_step(call) == "other"
+    assert "vars.code" not in sim.center.calls[call].vars
+
+
+def test_the_choice_may_be_typed_ahead_and_what_comes_after_it_is_for_the_step_that_follows() -> None:
+    menu = {**MENU, "exits": {"no_match": "end", "no_input": "end"}, "choices": {"1": "one"}}
+    sim = flow({"zero": {**SAY, "exits": {"done": "first"}}, "first": STAR, "other": menu}, "zero")
+    call = ring_in(sim)
+    sim.press(call, "*1")
+    sim.prompt_ends(call)
+    assert sim.steps(call) == ["zero", "first", "other", "one"]
+
+
+def test_without_the_choice_the_key_is_a_mistake_as_before() -> None:
+    sim = flow({"first": COLLECT})
+    call = ring_in(sim)
+    sim.press(call, "*12")
+    assert "Wrong." in sim.heard(call)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"choices": {"#": "other"}}, "the choice # is the terminator"),
+        ({"choices": {"7": "other"}}, "String should match pattern"),
+        ({"choices": {"*": "other"}, "reach_a_person": "maybe"}, "reach_a_person"),
+    ],
+)
+def test_a_choice_beside_an_entry_is_a_key_that_the_entry_has_no_use_for(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        flow({"first": {**COLLECT, **wrong}})
+
+
 # ---- gather ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -592,6 +659,7 @@ def test_gather_leaves_by_how_many_answered(one: str, other: str, step: str) -> 
     assert sim.at_step(call) == step
     known = sim.center.calls[call].vars
     assert (known["contact.found"], known["other.found"]) == (one == "answer", other == "answer")
+    assert (known["contact.answered"], known["other.answered"]) == (one in ("answer", "none"), other == "answer")
     assert ("contact.name" in known) == (one == "answer")
 
 

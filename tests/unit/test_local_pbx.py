@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.pbx import local_install
-from app.pbx.local import AgentPhone, LocalPbx, PbxError, PbxPorts, write_music
+from app.pbx.local import AgentPhone, LocalPbx, PbxError, PbxPorts
 from app.pbx.local_install import AsteriskInstall, parse_version
+from app.pbx.local_music import write_music
 
 PORTS = PbxPorts(sip=15060, ari=18088, ami=15038, rtp_start=30000, rtp_end=30100, agi=14573)
 OWN = AsteriskInstall(Path("/usr/sbin/asterisk"), "22.10.1")

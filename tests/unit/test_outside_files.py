@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.publish.centre import ProjectError, load_book
+from app.publish.centre import load_book
+from app.publish.reading import ProjectError
 from tests.unit.centre import OUTPUTS, PROJECT
 
 FLOW = """\

@@ -13,6 +13,7 @@ from app.core.acd import AgentDef, QueueDef
 from app.core.book import Book
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
+from app.core.session import SessionRefused
 from app.core.transfer import GRACE, Rules
 from app.core.wills import AGAIN, END_WITHIN
 from tests.unit.centre import Sim
@@ -45,16 +46,20 @@ SMS: dict[str, Any] = {"do": "sms", "to": "{{ call.ani }}", "text": "Hello {{ ca
 
 
 def flow(step: dict[str, Any], rules: Rules = RULES) -> Sim:
-    """A centre whose one flow has this step, each exit leading to a prompt of its own name."""
+    """A centre with a flow that has this step, each exit leading to a prompt of its own name, and one (2) whose callers just wait."""
     ends = {name: {"do": "say", "prompt": name, "exits": {"done": "bye"}} for name in step["exits"].values()}
     content = {
         "flow": "test",
         "start": "first",
         "on_error": "bye",
+        "entries": {"elsewhere": next(iter(ends))},
         "prompts": {"speak": "Speak.", "review": "Choose.", **{name: name for name in ends}},
         "steps": {"first": step, **ends, "bye": {"do": "hangup"}},
     }
-    return Sim(Book({"1": compile_program(Program.model_validate(content), QUEUES)}, QUEUES, AGENTS, transfers=rules))
+    waits = {"do": "queue", "queue": "line", "exits": dict.fromkeys(("talked", "no_agents", "too_long", "failed"), "bye")}
+    other = {"flow": "waits", "start": "wait", "on_error": "bye", "steps": {"wait": waits, "bye": {"do": "hangup"}}}
+    one, two = (compile_program(Program.model_validate(each), QUEUES) for each in (content, other))
+    return Sim(Book({"1": one, "2": two}, QUEUES, AGENTS, transfers=rules))
 
 
 def recording(sim: Sim) -> tuple[str, str]:
@@ -393,18 +398,91 @@ def test_what_must_not_be_dialled_is_not(to: str, through: str | None) -> None:
     assert "+1 900" not in str(sim.last(facts.Noticed, call)), "the number itself is told to nobody"
 
 
-def test_a_transfer_to_an_agent_asks_for_the_phone_first() -> None:
-    step = {**OUT, "agent": "bob"}
-    del step["to"]
-    sim = flow(step)
-    assert sim.at_step(sim.dial(dnis="1")) == "unanswered", "a phone that cannot be reached is not rung"
+TO_BOB = {name: value for name, value in OUT.items() if name != "to"} | {"agent": "bob"}
+
+
+def test_a_transfer_to_an_agent_who_cannot_have_it_leaves_at_once() -> None:
+    sim = flow(TO_BOB)
+    told = []
+
+    def tried() -> str:
+        call = sim.dial(dnis="1")
+        assert not sim.all(do.RingAgent, call)
+        told.append(sim.last(facts.Noticed, call).detail)
+        return sim.at_step(call)
+
+    assert tried() == "unanswered"
+    sim.happen(ev.AgentSignedIn("bob"))
+    assert tried() == "unanswered"
     sim.happen(ev.AgentPhoneChanged("bob", True))
-    call = sim.dial(dnis="1")
-    assert sim.last(do.RingAgent, call).endpoint == "bob"
-    sim.happen(ev.LegAnswered(call, sim.last(do.RingAgent, call).leg))
-    assert sim.last(facts.Transferred, call).to == "bob"
+    assert tried() == "busy"
+    sim.happen(ev.AgentBecameReady("bob"))
     sim.happen(ev.AgentPhoneChanged("bob", True, in_use=True))
+    assert tried() == "busy"
+    reasons = ["bob is not signed in", "the phone of agent bob cannot be reached", "bob is not ready", "bob is busy"]
+    assert [reason in detail for reason, detail in zip(reasons, told, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_agent_to_whom_a_call_is_transferred_is_offered_nothing_else(crash: bool) -> None:
+    sim = flow(TO_BOB)
+    sim.agent_is_ready("bob")
+    call = sim.dial(dnis="1")
+    leg = sim.last(do.RingAgent, call).leg
+    waiting = sim.dial(dnis="2")
+    if crash:
+        sim.crash()
+        sim.happen(ev.CallFound(call, True, legs={leg: "ringing"}))
+        sim.happen(ev.CallFound(waiting, True))
+    assert [work["state"] for work in sim.center.acd.state("bob")["work"]] == ["offered"]
+    sim.happen(ev.LegAnswered(call, leg))
+    assert sim.last(facts.Transferred, call).to == "bob"
+    assert [work["state"] for work in sim.center.acd.state("bob")["work"]] == ["talking"]
+    assert not sim.all(facts.Offered)
     assert sim.at_step(sim.dial(dnis="1")) == "busy"
+    sim.happen(ev.LegEnded(call, leg, 16))
+    assert sim.at_step(call) == "talked"
+    assert sim.last(facts.Offered, waiting).agent == "bob", "free at once, since no wrap-up follows"
+
+
+@pytest.mark.parametrize(
+    ("cause", "exit_", "presence"),
+    [(19, "unanswered", "not_ready"), (17, "busy", "not_ready"), (21, "busy", "ready"), (26, "broken", "ready")],
+)
+def test_who_does_not_answer_a_transfer_is_not_ready_and_who_declines_stays_so(cause: int, exit_: str, presence: str) -> None:
+    sim = flow(TO_BOB)
+    sim.agent_is_ready("bob")
+    call = sim.dial(dnis="1")
+    sim.happen(ev.LegEnded(call, sim.last(do.RingAgent, call).leg, cause))
+    assert sim.at_step(call) == exit_
+    state = sim.center.acd.state("bob")
+    assert (state["presence"], state["reason"], state["work"]) == (presence, "" if presence == "ready" else "no_answer", [])
+
+
+@pytest.mark.parametrize("how", ["hangs up", "is sent elsewhere"])
+def test_a_caller_who_leaves_a_ringing_agent_is_no_fault_of_the_agents(how: str) -> None:
+    sim = flow(TO_BOB)
+    sim.agent_is_ready("bob")
+    call = sim.dial(dnis="1")
+    leg = sim.last(do.RingAgent, call).leg
+    sim.happen(ev.CallerLeft(call) if how == "hangs up" else ev.CallSteered(call, "elsewhere", by="test"))
+    assert sim.last(do.HangUpLeg, call).leg == leg
+    sim.happen(ev.LegEnded(call, leg, 26))
+    state = sim.center.acd.state("bob")
+    assert (state["presence"], state["work"]) == ("ready", [])
+    if how != "hangs up":
+        assert sim.at_step(call) == "talked"
+        sim.wait(60)
+        assert len(sim.all(facts.TransferEnded, call)) == 1
+
+
+def test_a_caller_who_is_put_through_is_not_sent_elsewhere() -> None:
+    sim = flow(TO_BOB)
+    sim.agent_is_ready("bob")
+    call = sim.dial(dnis="1")
+    sim.happen(ev.LegAnswered(call, sim.last(do.RingAgent, call).leg))
+    with pytest.raises(SessionRefused, match="put through"):
+        sim.happen(ev.CallSteered(call, "elsewhere", by="test"))
 
 
 # ---- text messages --------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.proving import prove_files
-from app.publish.centre import KINDS
 from app.publish.guards import Guards, mentioned
 from app.publish.kinds import MEANINGS
 from app.publish.proofs import Report
+from app.publish.reading import KINDS
 from tests.unit.centre import PROJECT
 
 WRONG = Path(__file__).parent / "proofs"

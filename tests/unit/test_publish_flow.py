@@ -17,7 +17,10 @@ from app.core.acd import AgentDef, QueueDef
 from app.core.book import Book
 from app.core.flow.compiled import Compiled
 from app.publish.calendars import expand_all
-from app.publish.centre import ProjectError, load_book, load_flow
+from app.publish.centre import load_book
+from app.publish.flowfile import load_flow
+from app.publish.reading import ProjectError
+from app.publish.shared import Shared
 from app.replaying import other_flow
 from app.testing.coverage import exits_in
 from app.yamlfile import parse_yaml
@@ -33,7 +36,7 @@ def load(tmp_path: Path, text: str, *, today: date = TODAY, shared: str = "") ->
     path.write_text(text, encoding="utf-8")
     if shared:
         (tmp_path / "automations.yaml").write_text(shared, encoding="utf-8")
-    return load_flow(path, OUTPUTS, QUEUES, project=tmp_path, today=today)
+    return load_flow(path, OUTPUTS, QUEUES, shared=Shared(tmp_path), today=today)
 
 
 def problems(tmp_path: Path, text: str, **more: Any) -> list[str]:
@@ -199,7 +202,7 @@ steps:
 def test_the_exits_that_tests_are_to_take_are_those_of_the_steps_that_run(tmp_path: Path) -> None:
     program = load(tmp_path, SUBFLOWS).program
     ways = {(step, way) for step, node in program.steps.items() for way in node.ways() or ("",)}
-    assert {(each.step, each.name) for each in exits_in(parse_yaml(SUBFLOWS.encode()))} == ways
+    assert {(each.step, each.name) for each in exits_in(Path("small.yaml"), parse_yaml(SUBFLOWS.encode()), Shared())} == ways
 
 
 def enters(sim: Sim, call: str, *, found: bool, crash: bool) -> None:

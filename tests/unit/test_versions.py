@@ -21,7 +21,8 @@ from app.core.center import Center
 from app.core.flow.compiled import Compiled
 from app.core.record import pack, unpack
 from app.core.versions import WINDOW, Guard, NotPublished, Version, Versions, Wish
-from app.publish.centre import ProjectError, load_flow
+from app.publish.flowfile import load_flow
+from app.publish.reading import ProjectError
 from app.publish.release import as_document, check_again
 from tests.unit.centre import OUTPUTS, Sim, book
 

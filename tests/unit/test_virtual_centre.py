@@ -141,7 +141,7 @@ def test_silence_is_found_wherever_it_is(hotline: VirtualCentre) -> None:
 
 
 def test_silence_in_which_it_is_the_callers_turn_is_none(hotline: VirtualCentre) -> None:
-    call = hotline.dial(STRANGER).hears("ask_reference").waits(8)
+    call = hotline.dial(STRANGER).hears("ask_reference").waits(14)
     assert call.step == "ask_reference"
     assert not call.ear.playing
     hotline.check()

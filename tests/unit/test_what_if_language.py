@@ -16,7 +16,7 @@ from app.core.flow.what_if import WhatIf
 from tests.unit.centre import Sim
 from tests.unit.test_language import ANNA, CONFIRM, GATHER, WAIT, with_person
 from tests.unit.test_replay import under
-from tests.unit.test_steps import LOOKUP, MENU, QUEUE, QUEUES, flow, ring_in
+from tests.unit.test_steps import COLLECT, LOOKUP, MENU, QUEUE, flow, ring_in
 
 Change = Callable[[dict[str, Any]], Any]
 FIND: dict[str, Any] = {"action": "find", "with": {"phone": "{{ call.ani }}"}}
@@ -28,7 +28,7 @@ def version(sim: Sim, change: Change = lambda flow: None) -> Compiled:
     """The test's flow with a change."""
     plain = plain_program(sim.book.flows["1"].program)
     change(plain)
-    return compile_program(Program.model_validate(plain), QUEUES)
+    return compile_program(Program.model_validate(plain), sim.book.queues)
 
 
 def judged(sim: Sim, call: str, change: Change = lambda flow: None) -> WhatIf:
@@ -283,3 +283,15 @@ def test_language_and_steps_of_a_subflow_are_as_any_others() -> None:
     is_same(sim, call)
     other = judged(sim, call, exits("first.speak", done="trouble"))
     assert [step for step, _ in other.other_way][3] == "trouble"
+
+
+def test_a_key_that_leads_away_from_an_entry_does_so_again_and_is_a_mistake_where_it_does_not() -> None:
+    sim = flow({"first": {**COLLECT, "choices": {"*": "other"}}})
+    call = ring_in(sim)
+    sim.wait(2.0)
+    sim.press(call, "1*")
+    assert sim.at_step(call) == "other"
+    sim.hangs_up(call)
+    is_same(sim, call)
+    without = judged(sim, call, lambda flow: flow["steps"]["first"].update(choices={}))
+    assert (without.verdict, without.step) == ("undetermined", "first")

@@ -138,6 +138,16 @@ class Acd:
             self._refuse(interaction, agent, now)
         self._refresh(agent, post)
 
+    def reserve(self, agent: str, interaction: str, now: float) -> str:
+        """Give an agent, who is named, an interaction that waits in no queue; or why not, as `Agent.unavailable` has it."""
+        post = self._post(agent)
+        why_not = post.agent.unavailable
+        if not why_not:
+            post.agent.offer(interaction, now)
+            self._offers[interaction] = agent
+            self._refresh(agent, post)
+        return why_not
+
     def state(self, agent: str) -> dict[str, Any]:
         """The agent as boards and pages show it, plain JSON values."""
         return self._post(agent).agent.state()

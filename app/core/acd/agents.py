@@ -105,6 +105,17 @@ class Agent:
         """Can be offered an interaction now."""
         return len(self.work) < CAPACITY and self.reachable and not self.in_use and self.presence == "ready" and not self.pending
 
+    @property
+    def unavailable(self) -> str:
+        """Why nothing can be offered now: `signed_out`, `unreachable`, `busy`, `not_ready`; "" where it can be."""
+        if self.presence == "signed_out":
+            return "signed_out"
+        if not self.reachable:
+            return "unreachable"
+        if self.in_use or len(self.work) >= CAPACITY:
+            return "busy"
+        return "" if self.available else "not_ready"
+
     def presence_verb(self, verb: str, now: float, reason: str = "") -> None:
         """Apply a verb of the presence table, at once or as pending while work is in hand."""
         if verb == "ready" and self.pending:

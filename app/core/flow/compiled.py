@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from app.core.flow import program as nodes
 from app.core.flow.conditions import BadCondition, Conditions
 from app.core.flow.program import Program
-from app.core.flow.spoken import KINDS, alphabet
+from app.core.flow.secret import keys_ahead
+from app.core.flow.spoken import KINDS, alphabet, text_in
 from app.core.flow.texts import BadText, names
 from app.core.flow.words import unknown
 
@@ -44,9 +45,11 @@ class Compiled:
     conditions: Conditions
     name: str = field(init=False)
     version: str = field(init=False)
+    keys_ahead: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.name, self.version = self.program.flow, self.program.version
+        self.keys_ahead = keys_ahead(self.program)
 
     def media(self, prompt: str, language: str) -> tuple[str, ...]:
         """The phrases of a prompt in a language, as they are written; one without a kind of its own is text to be spoken."""
@@ -57,10 +60,10 @@ class Compiled:
         texts: list[tuple[str, str]] = []
         for language in self.program.speaks():
             for item in dict.fromkeys(item for prompt in self.program.prompts for item in self.media(prompt, language)):
-                kind, _, text = item.partition(":")
-                if kind == "text" and text.strip() and "{{" not in text and "{%" not in text:
-                    texts.append((text, language))
-                texts += [(word, language) for word in alphabet(kind, language)]
+                said = text_in(item, language)
+                if said and said[0].strip() and "{{" not in item and "{%" not in item:
+                    texts.append(said)
+                texts += [(word, language) for word in alphabet(item.partition(":")[0], language)]
         return texts
 
 
@@ -79,7 +82,7 @@ def variable_types(program: Program) -> dict[str, str]:
     for node in program.steps.values():
         if isinstance(node, nodes.Gather):
             for into, question in node.ask.items():
-                types |= _answers(program, into, question.action)
+                types |= {f"{into}.answered": "bool", **_answers(program, into, question.action)}
         if isinstance(node, nodes.Lookup):
             types |= {f"{node.into}.found": "bool", f"{node.into}.count": "int"}
         if isinstance(node, nodes.Lookup | nodes.Act):
@@ -160,6 +163,9 @@ class _Check:
                 yield from self.step((*where, group, name), step)
         if isinstance(node, nodes.Menu):
             yield from self.choices((*where, "choices"), node)
+        if isinstance(node, nodes.Collect):
+            for key, step in node.choices.items():
+                yield from self.step((*where, "choices", key), step)
         if isinstance(node, nodes.WaitFor):
             yield from self.wait_for(where, node)
         if isinstance(node, nodes.Gather):

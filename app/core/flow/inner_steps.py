@@ -41,6 +41,7 @@ def gather(call: Call, node: nodes.Gather) -> Script[str]:
     for into in node.ask:
         call.forget(into)
         call.set(f"{into}.found", False)
+        call.set(f"{into}.answered", False)
     for into, question in node.ask.items():
         try:
             order = call.order(lambda: call.mint("rq"), question.action, question.parameters, node.budget)
@@ -58,7 +59,9 @@ def gather(call: Call, node: nodes.Gather) -> Script[str]:
         return len(answers) == len(asked)
 
     yield from ask(call, node.mask, node.ring, until, all_answered)
-    good = sum(call.keep_found(into, answers.get(into)) for into in node.ask)
+    for into in node.ask:
+        call.set(f"{into}.answered", call.keep_found(into, answers.get(into)))
+    good = sum(call.vars[f"{into}.answered"] for into in node.ask)
     return "done" if good == len(node.ask) else "some" if good else "failed"
 
 

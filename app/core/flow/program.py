@@ -49,6 +49,11 @@ class SelfService(Step):
     reach_a_person: bool = True
 
 
+def chosen(key: str) -> str:
+    """The way out of a step by a key of its choices."""
+    return f"key {key}"
+
+
 class Say(SelfService):
     """Play a prompt. With `once`, only if this call has not heard it yet."""
 
@@ -98,7 +103,9 @@ class Collect(SelfService):
     from the end of the prompt, `between_keys` from each key, `total` from the end of the prompt; after `tries` failed tries the step leaves
     by `no_match` or `no_input`, whichever the last one was. `sensitive` keys may only become parameters of actions. They are never written
     down: a take-over forgets them, so the caller is asked again, and a later step that needs them takes its `failed` exit. Typed ahead,
-    they do not count.
+    they do not count, and are written down as little: so keys before a sensitive step are for the inputs before it, and no more of them.
+
+    `choices` leads away by a key that is no digit, wherever the caller is in the entry: `"*": step`, or `"#"` where that is no terminator.
 
     The key that reaches a person may be a digit of the entry: it leads away only where it is the first key and nothing but the
     terminator, or a pause of `between_keys`, follows.
@@ -119,6 +126,7 @@ class Collect(SelfService):
     total: Seconds = 30.0
     tries: Annotated[int, Field(ge=1, le=10)] = 3
     sensitive: bool = False
+    choices: dict[Annotated[str, Field(pattern=r"^[*#]$")], str] = Field(default_factory=dict)
     TAKES_KEYS = True
     EXITS = ("match", "no_match", "no_input")
 
@@ -128,7 +136,12 @@ class Collect(SelfService):
             raise ValueError(f"min_length {self.min_length} is more than length {self.length}")
         if self.pattern is not None:
             whole(self.pattern)
+        if self.terminator in self.choices:
+            raise ValueError(f"the choice {self.terminator} is the terminator")
         return self
+
+    def ways(self) -> dict[str, str]:
+        return {**self.exits, **{chosen(key): step for key, step in self.choices.items()}}
 
 
 class Choice(Part):
@@ -176,7 +189,7 @@ class Menu(SelfService):
         return (*self.EXITS, *(("failed",) if any(conditional) else ()), *(("none",) if all(conditional) else ()))
 
     def ways(self) -> dict[str, str]:
-        return {**self.exits, **{f"key {key}": choice.to for key, choice in self.choices.items()}}
+        return {**self.exits, **{chosen(key): choice.to for key, choice in self.choices.items()}}
 
 
 class Confirm(SelfService):
@@ -244,8 +257,8 @@ class Ask(Part):
 class Gather(SelfService):
     """Call several methods of other systems at once, each under a name, and wait until all have answered or the budget is spent.
 
-    Every answer is kept under its name, with `<name>.found`: false for one that failed, did not come, or counted no single record.
-    `done` when all answered, `some` when at least one failed, `failed` when all did.
+    Every answer is kept under its name, with `<name>.answered`: false for one that failed or did not come, and `<name>.found`: false as
+    well where an answer counted no single record. `done` when all answered, `some` when at least one failed, `failed` when all did.
     """
 
     do: Literal["gather"]
@@ -273,7 +286,11 @@ class Hours(Step):
 
 
 class Subflow(Step):
-    """The way into steps that were put in here at publish, under this step's name and a dot. They come back by the exits of the file."""
+    """Run the subflow of this name: one under `subflows` of the file, or else `subflows/<name>.yaml` of the project.
+
+    Its steps are put in here at publish, under this step's name and a dot, and come back by the subflow's exits: each is to be named in
+    `exits`, with the step that follows.
+    """
 
     do: Literal["subflow"]
     run: str
@@ -391,7 +408,9 @@ class Transfer(Step):
     """Put the caller through to a number outside, or to one agent, with music until it is answered.
 
     `to` is filled in and must be a number that the project's `transfers` allow; `through` is one of its trunks, the first unless said.
-    `ring` is how long the other phone may ring. `talked` is left when the other side hung up first.
+    `ring` is how long the other phone may ring. `talked` is left when the other side hung up first. An `agent` who is not ready, or has
+    something in hand, is `busy`; one who is signed out, or whose phone cannot be reached, gives `no_answer`. The agent is offered nothing
+    else meanwhile, and is not ready after a call that was not answered.
     """
 
     do: Literal["transfer"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from app.core import events as ev
 from app.core.acd import Acd, Waiting
@@ -18,19 +18,11 @@ from app.core.book import Book
 from app.core.call import Call
 from app.core.center import Center
 from app.core.defined import Kept, Unknown
-from app.core.flow.script import Enqueue, Order
+from app.core.flow.script import Order
+from app.core.flow.sought import Sought, sought
 from app.core.record import Record, UnknownRecord, home
 from app.core.recorded import Difference, Refused, Replica, Row, Turn, compare, split
-
-QueueKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...], str]
-"""A queue, the skills asked, and the place in it: all that tells whether two orders ask for the same."""
-
-
-def queue_key(call: Call, order: Enqueue) -> QueueKey:
-    """What an order asks for; a caller who comes back asks for the queue and the place that the fallback kept."""
-    kept = call.vars if call.step == call.flow.program.returns else {}
-    place = str(kept.get("call.priority", order.place))
-    return str(kept.get("call.queue", order.queue)), tuple(sorted(order.skills.items())), place
+from app.core.transfer import NOT_RUNG
 
 
 @dataclass(slots=True)
@@ -44,8 +36,8 @@ class Replayed:
     replayed: list[Record] = field(default_factory=list)
     difference: Difference | None = None
     unknown: str = ""
-    queued: list[tuple[float, QueueKey, float | None]] = field(default_factory=list)
-    """When the flow asked for a place in a queue, for which, and how long at most (seconds; None: the queue's own limit)."""
+    sought: list[tuple[float, Sought]] = field(default_factory=list)
+    """When the flow sought somebody for the caller, and whom."""
 
     @property
     def identical(self) -> bool:
@@ -99,10 +91,14 @@ class _RecordedAcd:
 
     def state(self, agent: str) -> dict[str, Any]:
         """With a desk unless the phone is rung at once; signed out, so that it is always asked who could still be served."""
-        _, name, values, _ = self._next()
-        refused = values.get("detail", "") if name == "Noticed" and values.get("what") == "not transferred" else ""
-        phone = {"reachable": "cannot be reached" not in refused, "in_use": "is busy" in refused}
-        return {"desk": name != "RingAgent", "presence": "signed_out", "phone": phone, "work": []}
+        _, name, _, _ = self._next()
+        return {"desk": name != "RingAgent", "presence": "signed_out", "work": []}
+
+    def reserve(self, agent: str, interaction: str, now: float) -> str:
+        """Why the agent could not be had, where the record goes on with that."""
+        _, _, values, _ = self._next()
+        detail = values.get("detail", "")
+        return next((why_not for why_not, (_, text) in NOT_RUNG.items() if text.format(agent) == detail), "")
 
     def item(self, interaction: str) -> Waiting:
         return Waiting(interaction, "", {}, 0.0)
@@ -128,11 +124,11 @@ class _RecordedAcd:
 class _Alone(Center):
     """A centre that has one call, and an ACD that only remembers."""
 
-    def __init__(self, book: Book, expected: Callable[[], list[Record]], queued: list[Any]) -> None:
+    def __init__(self, book: Book, expected: Callable[[], list[Record]], sought: list[tuple[float, Sought]]) -> None:
         super().__init__(book)
         self._upcoming: Callable[[], list[Record]] = lambda: expected()[len(self._out) :]
         self.acd = cast(Acd, _RecordedAcd(self._upcoming))
-        self._queued = queued
+        self._sought = sought
 
     def transfers_up(self) -> int:
         """As many as there may be where the record goes on with the news that there were."""
@@ -141,8 +137,8 @@ class _Alone(Center):
         return self.book.transfers.at_once if name == "Noticed" and "are up already" in values.get("detail", "") else 0
 
     def _order(self, call: Call, order: Order, now: float) -> None:
-        if isinstance(order, Enqueue):
-            self._queued.append((now, queue_key(call, order), order.max_wait))
+        if (whom := sought(call, order)) is not None:
+            self._sought.append((now, whom))
         super()._order(call, order, now)
 
 
@@ -153,7 +149,7 @@ class _Again:
         self._call, self._strict = call, strict
         self._expected: list[Record] = []
         self._result = Replayed(call)
-        self._replica = Replica(programs, lambda book: _Alone(book, lambda: self._expected, self._result.queued))
+        self._replica = Replica(programs, lambda book: _Alone(book, lambda: self._expected, self._result.sought))
 
     def run(self, rows: Iterable[Row]) -> Replayed:
         result = self._result

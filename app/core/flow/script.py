@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from app.core.commands import Answer, Command, Play, SendMail, SendSms, StopPlay
 from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, PlaybackEnded, SecretKey
 from app.core.facts import Outcome, TakenOver
+from app.core.flow.program import chosen
+from app.core.flow.spoken import text_in
 from app.core.frozen import frozen
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ PLAY_GRACE = 5.0
 QUIET = 0.5
 """Seconds a caller may wait without a sound before music begins."""
 KEYS = (DigitPressed, SecretKey)
+VEILED = "•"
+"""Stands among the keys typed ahead for one of which nothing is known. No input takes it."""
 ANSWERS = (ActionSucceeded, ActionFailed)
 MATCH, NO_MATCH, NO_INPUT = "match", "no_match", "no_input"
 FORGOTTEN = "forgotten"
@@ -116,7 +120,7 @@ def longest(media: tuple[str, ...]) -> float:
 
 def shortest(media: tuple[str, ...]) -> float:
     """Seconds that playing this takes at the very least."""
-    return sum(0.05 * len(item.removeprefix("text:")) for item in media if item.startswith("text:"))
+    return sum(0.05 * len(said[0]) for item in media if (said := text_in(item, "")))
 
 
 def answer(call: Call) -> Script[None]:
@@ -229,7 +233,8 @@ def delivered(call: Call, command: SendMail | SendSms, masked: str | None, sent:
 class Keys:
     """What keys are wanted: `length` digits, or from `least` on where `terminator` or a pause ends them.
 
-    `person` is the key that reaches a person: at once where it is no digit, and else where it is all that was typed.
+    `person` is the key that reaches a person: at once where it is no digit, and else where it is all that was typed. `choices` are keys
+    that lead away at once.
     """
 
     length: int
@@ -240,6 +245,13 @@ class Keys:
     person: str = ""
     least: int = 40
     barge_in: bool = True
+    choices: str = ""
+
+    def leads_away(self, key: str) -> str:
+        """The way out of the step that this key is by itself, or ""."""
+        if key in self.choices:
+            return chosen(key)
+        return PERSON if key == self.person and not key.isdigit() else ""
 
     def ended(self, got: str) -> str:
         """How a try ends that the caller ended by the terminator or a pause."""
@@ -251,19 +263,21 @@ class Keys:
 
 
 def collect(call: Call, wanted: Keys, prompt: tuple[str, ...]) -> Script[tuple[str, str]]:
-    """One try: play the prompt and take keys. Gives `(match | no_match | no_input | person, keys)`."""
+    """One try: play the prompt and take keys. Gives `(match | no_match | no_input | person | key ..., keys)`."""
     yield from play(call, prompt, barge_in=wanted.barge_in)
     began = call.now
     got = ""
     while True:
         while call.keys:
             key = call.take_key()
+            if key == VEILED:
+                continue
             if wanted.terminator and key == wanted.terminator:
                 if got:
                     return wanted.ended(got), got
                 continue
-            if key == wanted.person and not key.isdigit():
-                return PERSON, key
+            if away := wanted.leads_away(key):
+                return away, key
             got += key
             if len(got) == wanted.length:
                 call.end_entry(wanted.terminator)

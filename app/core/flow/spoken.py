@@ -6,8 +6,10 @@
     date:2026-07-03               a day; of a date with a time, the day
     time:15:05                    a time of day; of a date with a time, the time as it is written there
     money:12.50 EUR               an amount, rounded to cents, of EUR, USD, GBP, CHF, or of another currency by its letters
+    de:Für Deutsch, Taste zwei    a text in a language of its own, whatever that of the call is
 
-`spoken` gives media: `text:` for what is to be spoken, `sound:` as it came. A value that is none of its kind raises `Unreadable`.
+`spoken` gives media: `text:` for what is to be spoken, a language (`de:`) for what is to be spoken in that, `sound:` as it came. A value
+that is none of its kind raises `Unreadable`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from typing import Final
 from app.core.flow import numerals
 from app.core.flow.numerals import cardinal, words
 
-KINDS: Final = ("sound", "digits", "characters", "number", "date", "time", "money")
 LANGUAGES: Final = ("en", "de", "es")
+KINDS: Final = ("sound", "digits", "characters", "number", "date", "time", "money", *LANGUAGES)
 MAX_CHARACTERS = 80
 
 _MONTHS: Final = {
@@ -75,6 +77,12 @@ def spoken(item: str, language: str) -> tuple[str, ...]:
     if kind in _READERS:
         return (f"text:{_READERS[kind](value.strip(), language)}",)
     return (item,)
+
+
+def text_in(item: str, language: str) -> tuple[str, str] | None:
+    """What is spoken for one of the media in a call of this language, and in which; None for a recording."""
+    kind, _, text = item.partition(":")
+    return (text, language) if kind == "text" else (text, kind) if kind in LANGUAGES else None
 
 
 def alphabet(kind: str, language: str) -> list[str]:

@@ -16,9 +16,11 @@ from app.core.flow.conditions import ConditionFailed
 from app.core.flow.inner_steps import INNER_STEPS
 from app.core.flow.matching import whole
 from app.core.flow.outside_steps import OUTSIDE_STEPS
+from app.core.flow.program import chosen
 from app.core.flow.script import (
     FORGOTTEN,
     MATCH,
+    NO_INPUT,
     NO_MATCH,
     PERSON,
     Enqueue,
@@ -90,7 +92,8 @@ def _ask(call: Call, node: nodes.Lookup | nodes.Act, ring: float) -> Script[Any]
 def keys_of(call: Call, node: nodes.Collect) -> Keys:
     """What keys a collect step wants of this caller."""
     times = (node.first_key, node.between_keys, node.total)
-    return Keys(node.length, node.terminator, *times, call.person_key(node), node.min_length or node.length, node.barge_in)
+    least, choices = node.min_length or node.length, "".join(node.choices)
+    return Keys(node.length, node.terminator, *times, call.person_key(node), least, node.barge_in, choices)
 
 
 def collect_secret(call: Call, node: nodes.Collect) -> Script[str]:
@@ -103,7 +106,7 @@ def collect_secret(call: Call, node: nodes.Collect) -> Script[str]:
         if outcome == FORGOTTEN:
             prompt = call.prompt(node.prompt)
             continue
-        if outcome in (MATCH, PERSON):
+        if outcome not in (NO_MATCH, NO_INPUT):
             if outcome == MATCH:
                 if call.secret_key is not None and call.secret_key.count == node.length:
                     call.end_entry(node.terminator)
@@ -126,7 +129,7 @@ def collect_keys(call: Call, node: nodes.Collect) -> Script[str]:
         outcome, value = yield from collect(call, wanted, prompt)
         if outcome == MATCH and fits and not fits(value):
             outcome = PERSON if value == wanted.person else NO_MATCH
-        if outcome in (MATCH, PERSON):
+        if outcome not in (NO_MATCH, NO_INPUT):
             if outcome == MATCH:
                 call.set(f"vars.{node.into}", value)
             return outcome
@@ -143,7 +146,7 @@ def menu(call: Call, node: nodes.Menu) -> Script[str]:
     if not choices:
         return "none"
     offers = [choice.prompt for choice in choices.values() if choice.prompt]
-    return (yield from _choose(call, node, {key: f"key {key}" for key in choices}, offers))
+    return (yield from _choose(call, node, {key: chosen(key) for key in choices}, offers))
 
 
 def confirm(call: Call, node: nodes.Confirm) -> Script[str]:

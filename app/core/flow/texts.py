@@ -59,10 +59,11 @@ def _parts(template: str) -> tuple[str | tuple[str, str], ...]:
     return tuple(found)
 
 
-def names(template: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def names(template: str) -> frozenset[str]:
     """The variables that a template names, dotted; raises `BadText`."""
     if compiled(template) is None:
-        return set()
+        return frozenset()
     tree = _ENV.parse(template)
     parts: list[tuple[jinja2.nodes.Expr, Any]] = [(node.node, node.attr) for node in tree.find_all(jinja2.nodes.Getattr)]
     parts += [(node.node, getattr(node.arg, "value", None)) for node in tree.find_all(jinja2.nodes.Getitem)]
@@ -71,7 +72,7 @@ def names(template: str) -> set[str]:
         if isinstance(space, jinja2.nodes.Name) and isinstance(key, str):
             found.add(f"{space.name}.{key}")
             spaces.add(id(space))
-    return found | {node.name for node in tree.find_all(jinja2.nodes.Name) if id(node) not in spaces}
+    return frozenset(found | {node.name for node in tree.find_all(jinja2.nodes.Name) if id(node) not in spaces})
 
 
 def fill(template: str, scope: dict[str, Any]) -> str:

@@ -185,6 +185,35 @@ def test_who_gives_the_reference_goes_on_in_the_language_of_the_record(centre, l
     assert ("speak", "unknown" if language == "fr" else "done") in call.path
 
 
+@pytest.mark.parametrize(
+    ("keys", "asked", "found"),
+    [
+        ("*1", "Please enter your seven", "who knows your case"),
+        ("*2", "Bitte geben Sie Ihre siebenstellige", "der Ihren Fall kennt"),
+        ("*3", "Introduzca su referencia", "conoce su caso"),
+        ("73*2", "Bitte geben Sie Ihre siebenstellige", "der Ihren Fall kennt"),
+        ("*2*3", "Introduzca su referencia", "conoce su caso"),
+    ],
+)
+def test_a_stranger_chooses_the_language_by_a_key_that_no_reference_has(centre, keys, asked, found):
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", language="en")
+    call = centre.dial(STRANGER).hears("the key it is on. Für Deutsch drücken Sie die Sterntaste. Para español, pulse asterisco.")
+    call.presses(keys).hears(asked).presses("7332215#").hears(found).hangs_up()
+
+
+@pytest.mark.parametrize(("keys", "how"), [("", "no_input"), ("99", "no_match")])
+def test_who_chooses_no_language_is_asked_in_the_same_one(centre, keys, how):
+    call = centre.dial(STRANGER).hears("ask_reference").presses("*").hears("For English, press 1.").hears("which_language")
+    call.presses(keys).hears("Please enter your seven", within=30).hangs_up()
+    assert ("which_language", how) in call.path
+
+
+def test_a_language_that_was_chosen_goes_before_that_of_the_record(centre):
+    centre.action(REFERENCE).answers(sample="premium_with_an_order", language="es")
+    call = centre.dial(STRANGER).hears("ask_reference").presses("*2").hears("Bitte geben Sie").presses("7332215#")
+    call.hears("der Ihren Fall kennt").hangs_up()
+
+
 @pytest.mark.parametrize(("language", "heard"), [("de", "Im Augenblick"), ("es", "Ahora mismo"), ("fr", "No agent can take your call")])
 @pytest.mark.parametrize("how", ["number", "reference"])
 def test_a_late_payer_hears_nothing_but_the_own_language(centre, how, language, heard):

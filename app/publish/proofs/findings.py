@@ -42,7 +42,8 @@ class Subject:
     agents: Mapping[str, AgentDef]
 
     def finding(self, proof: str, where: Place, what: str, path: Path | str | None = None, level: Level = "error") -> Finding:
-        return Finding(proof, level, str(self.file), self.document.line(where), ".".join(map(str, where)), what, str(path or ""))
+        file, line = self.document.found(self.file, where)
+        return Finding(proof, level, str(file), line, ".".join(map(str, where)), what, str(path or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ def prove(
     agents: Mapping[str, AgentDef],
     actions: Mapping[str, Asked],
 ) -> Report:
-    """Everything that the proofs find of one flow, in the order of its file, which is `document` and called `path`."""
+    """Everything that the proofs find of one flow, in the order of its file (`document`, called `path`) and of those that it shares."""
     subject = Subject(Graph(Context(flow, actions)), path, document, queues, agents)
     findings = [finding for proof in PROOFS for finding in proof(subject)]
-    findings.sort(key=lambda finding: finding.line)
+    findings.sort(key=lambda finding: (finding.file != str(path), finding.file, finding.line))
     return Report(flow.program.flow, str(path), tuple(findings), longest(subject), tuple(allowed(subject)))

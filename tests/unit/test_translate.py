@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import commands as do
 from app.core import events as ev
 from app.core.view import LiveCall
-from app.pbx import wire
-from app.pbx.wire import BadCommand, Book, Caller, Leg, translate
+from app.pbx.book import Book, Leg
+from app.pbx.translate import HANDLERS, ChannelLeft, LegEntered, translate
 
 CALL = f"{1:032x}"
 CHANNEL = "1767225600.7"
@@ -84,7 +83,7 @@ def test_the_same_events_twice_are_counted_once() -> None:
         said("ChannelDestroyed", channel=channel(), cause=16),
     ]
     events = [event for message in story for _ in range(2) for event in translate(b, message)]
-    assert [type(e) for e in events] == [ev.CallArrived, ev.DigitPressed, ev.CallerLeft, wire.ChannelLeft]
+    assert [type(e) for e in events] == [ev.CallArrived, ev.DigitPressed, ev.CallerLeft, ChannelLeft]
     assert not [event for message in story for event in translate(b, message)]
 
 
@@ -172,7 +171,7 @@ def test_a_leg_is_entered_rings_answers_and_ends() -> None:
     b = book()
     with_leg(b)
     events = [event for kind, fields in LEG_STORY for event in translate(b, said(kind, **fields))]
-    assert events == [wire.LegEntered(CALL, LEG), ev.LegRinging(CALL, LEG), ev.LegAnswered(CALL, LEG), ev.LegEnded(CALL, LEG, 16)]
+    assert events == [LegEntered(CALL, LEG), ev.LegRinging(CALL, LEG), ev.LegAnswered(CALL, LEG), ev.LegEnded(CALL, LEG, 16)]
 
 
 @given(st.lists(st.integers(0, len(LEG_STORY) - 1), max_size=40))
@@ -181,7 +180,7 @@ def test_a_leg_only_goes_forward_and_ends_once_whatever_the_order(order: list[in
     with_leg(b)
     events = [event for i in order for event in translate(b, said(LEG_STORY[i][0], **LEG_STORY[i][1]))]
     kinds = [type(e) for e in events]
-    rank = {wire.LegEntered: 0, ev.LegRinging: 1, ev.LegAnswered: 2, ev.LegEnded: 3}
+    rank = {LegEntered: 0, ev.LegRinging: 1, ev.LegAnswered: 2, ev.LegEnded: 3}
     assert len(kinds) == len(set(kinds))
     assert [rank[kind] for kind in kinds] == sorted(rank[kind] for kind in kinds)
     assert (ev.LegEnded in kinds) == any(i >= 6 for i in order)
@@ -233,7 +232,7 @@ JSON = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dictio
 FIELDS = st.sampled_from(["channel", "peer", "playback", "digit", "args", "dialstatus", "cause"])
 
 
-@given(st.sampled_from([*wire.HANDLERS, "Nonsense"]), st.dictionaries(FIELDS, JSON))
+@given(st.sampled_from([*HANDLERS, "Nonsense"]), st.dictionaries(FIELDS, JSON))
 def test_no_event_whatever_its_shape_raises(kind: str, fields: dict[str, Any]) -> None:
     b = book()
     with_leg(b)
@@ -269,55 +268,3 @@ def test_taking_over_knows_channels_legs_and_playbacks() -> None:
     assert translate(b, said("ChannelStateChange", channel=channel(LEG, "Up"))) == (ev.LegAnswered(CALL, LEG),)
     assert translate(b, said("PlaybackFinished", playback={"id": PLAYBACK})) == [ev.PlaybackEnded(CALL, PLAYBACK)]
     assert b.live() == [LiveCall(CALL, CHANNEL, True, True, "", {LEG: "up"}, ())]
-
-
-# ---- commands --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("endpoint", ["", "a&b", "101,PJSIP/102", "101@evil", "a/b", "a;b", "$" + "{X}", "x" * 41, "101\n"])
-def test_no_other_dial_string_can_be_built(endpoint: str) -> None:
-    with pytest.raises(BadCommand):
-        wire.dial_string(endpoint)
-
-
-def test_a_leg_is_created_so_that_its_ringing_does_not_stop_the_music() -> None:
-    request = wire.create_leg("callwright", Caller(CALL, CHANNEL), do.RingAgent(CALL, LEG, BRIDGE, "101", 20.0))
-    assert dict(request.query) == {
-        "endpoint": "PJSIP/101",
-        "app": "callwright",
-        "appArgs": "leg",
-        "channelId": LEG,
-        "originator": CHANNEL,
-    }
-    assert request.body == {"variables": {"FRAME_DROP(RX)": "RINGING"}}
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(20.0, "20"), (19.01, "20"), (0.0, "1"), (-3.0, "1")])
-def test_ringing_is_in_whole_seconds_and_never_for_ever(seconds: float, expected: str) -> None:
-    assert dict(wire.dial(Caller(CALL, CHANNEL), Leg(LEG, CALL, BRIDGE), seconds).query)["timeout"] == expected
-
-
-@pytest.mark.parametrize("ident", ["x", f"{CALL}-leg1", f"{CALL.upper()}X-pb1", f"../{PLAYBACK}", f"{PLAYBACK}\n"])
-def test_an_id_that_is_not_ours_never_becomes_a_path(ident: str) -> None:
-    with pytest.raises(BadCommand):
-        wire.stop_play(ident)
-
-
-@pytest.mark.parametrize("media", ["text:x", "sound:", "sound:a,b", "sound:a b", "recording:x", "digits:1;2", "number:1.5", "tone:ring"])
-def test_media_that_is_not_plain_is_refused(media: str) -> None:
-    with pytest.raises(BadCommand):
-        wire.play(Caller(CALL, CHANNEL), do.Play(CALL, PLAYBACK, (media,)), (media,))
-
-
-def test_digits_and_characters_are_played_as_recordings_that_can_be_stopped() -> None:
-    media = ("digits:1#", "characters:A7-", "number:12", "sound:bye")
-    played = dict(wire.play(Caller(CALL, CHANNEL), do.Play(CALL, PLAYBACK, media, "de"), media).query)
-    spoken = "sound:digits/1,sound:digits/pound,sound:letters/a,sound:digits/7,sound:letters/dash"
-    assert played == {"media": f"{spoken},number:12,sound:bye", "lang": "de"}
-
-
-def test_the_default_music_is_the_class_that_we_ship() -> None:
-    assert wire.start_music(Caller(CALL, CHANNEL)).query == (("mohClass", "callwright"),)
-    assert wire.start_music(Caller(CALL, CHANNEL), "jazz").query == (("mohClass", "jazz"),)
-    with pytest.raises(BadCommand):
-        wire.start_music(Caller(CALL, CHANNEL), "../etc")

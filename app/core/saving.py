@@ -23,7 +23,7 @@ from app.core.offers import waiting_of
 
 _NOT_PLAIN = {
     *("flow", "place", "offer", "far", "heard", "vars", "newest", "keys", "wait", "deadline", "play", "asking", "entry", "now"),
-    *("secrets", "script", "out", "muted"),
+    *("timed", "secrets", "script", "out", "muted"),
 }
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (

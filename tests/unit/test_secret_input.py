@@ -204,6 +204,17 @@ def test_keys_that_come_after_a_sensitive_input_that_gave_up_are_as_secret(more:
     nowhere(sim)
 
 
+def test_keys_that_come_after_a_mistake_of_ours_in_a_sensitive_input_are_as_secret() -> None:
+    sim, call = asking()
+    sim.press(call, PIN[:2])
+    sim.happen(ev.StepFailed(call, "a mistake of ours"))
+    assert sim.at_step(call) == "trouble"
+    sim.press(call, PIN[2:])
+    assert known(sim, call) == "••••"
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
 def test_the_key_that_reaches_a_person_does_so_before_a_sensitive_input_too() -> None:
     sim = flow({"first": SAY, **PIN_LAST, "person": END}, reach_a_person={"key": "0", "step": "person"})
     call = ring_in(sim)

@@ -8,14 +8,13 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core.acd import IllegalMove
 from app.core.call import DIALLING, OFFERED, TALKING, Call
-from app.core.far import CANCELLED
+from app.core.far import CANCELLED, DECLINED, Far
 
 if TYPE_CHECKING:
     from app.core.center import Center
 
 DESK_GRACE = 10.0
 """Seconds a desk may be away before an offer is withdrawn from it."""
-DECLINED = 21
 
 
 class Agents:
@@ -62,6 +61,10 @@ class Agents:
         self._center.talks.end_wrap_up(call, "done", now)
 
     def rejected(self, event: ev.AgentRejected, now: float) -> None:
+        through = self._put_through(event.agent, event.call)
+        if through is not None and not through[1].answered:
+            self._center.transfers.declined(through[0], now)
+            return
         call = self._offered_to(event.agent, event.call, "reject")
         if call.offer and call.offer.leg:
             self._center.emit(call, do.HangUpLeg(call.id, call.offer.leg, DECLINED))
@@ -73,7 +76,16 @@ class Agents:
             raise IllegalMove(verb, "not offered this call", f"agent {agent}")
         return call
 
+    def _put_through(self, agent: str, call_id: str) -> tuple[Call, Far] | None:
+        """A call that a flow puts through to this agent, whose phone is the far side of it."""
+        call = self._center.calls.get(call_id)
+        return (call, call.far) if call is not None and call.far and call.far.to == agent else None
+
     def hung_up(self, event: ev.AgentHungUp, now: float) -> None:
+        through = self._put_through(event.agent, event.call)
+        if through is not None and through[1].answered:
+            self._center.emit(through[0], through[1].hang_up(event.call))
+            return
         call = self._center.calls.get(event.call)
         if call is None or call.phase not in (TALKING, DIALLING) or call.offer is None or call.offer.agent != event.agent:
             raise IllegalMove("hang_up", "not talking in this call", f"agent {event.agent}")

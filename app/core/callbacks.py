@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from app.core import commands as do
 from app.core import facts
 from app.core.call import BOOKED, DIALLING, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Place
-from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
+from app.core.far import GRACE, OUTCOMES, Far
 from app.core.flow.hours import Table
 from app.core.flow.script import BookCallback
 
@@ -133,7 +133,7 @@ class Callbacks:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
             return
-        call.far = Far(call.mint_for_centre("leg"), now, OUTSIDE)
+        call.far = Far(call.mint_for_centre("leg"), now, "")
         trunk, number, ring = booking["trunk"], booking["number"], booking["ring"]
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)

@@ -115,7 +115,7 @@ class Outcome(Fact):
 
 @frozen
 class Transferred(Fact):
-    """The caller talks to the number, or the agent, that a flow transferred the call to."""
+    """The caller talks to the agent, or to a number (`outside`), that a flow transferred the call to."""
 
     to: str
 

@@ -8,26 +8,20 @@ from app.core.commands import HangUpLeg
 
 GRACE = 5.0
 """Seconds beyond the ring time after which a leg that told nothing is given up."""
-CANCELLED = 26
+CANCELLED, DECLINED = 26, 21
 OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer", -2: "no_answer"}
 """What a far leg's end means that was never answered, by its cause; any other is `failed`."""
-OUTSIDE = "outside"
 
 
 @dataclass(slots=True)
 class Far:
-    """Who it is: an agent's id, or `outside`. `answered` is when it was."""
+    """Who it is: the id of an agent, who is reserved for it, or "" for a number outside. `answered` is when it was."""
 
     leg: str
     at: float
     to: str
     ringing: bool = False
     answered: float = 0.0
-
-    @property
-    def agent(self) -> str:
-        """The agent who is reserved for it; "" for a number outside."""
-        return "" if self.to == OUTSIDE else self.to
 
     def answer(self, at: float, now: float) -> bool:
         """It was answered, at `at` where that is known; False when it had been."""

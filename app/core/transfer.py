@@ -18,7 +18,7 @@ from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
 from app.core.call import FLOW, TRANSFER, Call
-from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
+from app.core.far import DECLINED, GRACE, OUTCOMES, Far
 from app.core.flow.script import Transfer
 from app.core.offers import REASONS, VERBS
 
@@ -95,7 +95,7 @@ class Transfers:
             return
         call.bridge = call.bridge or call.mint_for_centre("br")
         leg = call.mint_for_centre("leg")
-        call.phase, call.far, call.music = TRANSFER, Far(leg, now, order.agent or OUTSIDE), True
+        call.phase, call.far, call.music = TRANSFER, Far(leg, now, order.agent), True
         if order.agent:
             endpoint = center.book.agents[order.agent].endpoint
             center.emit(call, do.RingAgent(call.id, leg, call.bridge, endpoint, order.seconds, call.ani, call.name))
@@ -141,7 +141,7 @@ class Transfers:
         self._center.timers.cancel(call.id, "far")
         self._agent_does(call, "answer", "joined", at=far.answered)
         self._center.emit(call, do.Talk(call.id, call.bridge, far.leg))
-        self._center.emit(call, facts.Transferred(call.id, far.to))
+        self._center.emit(call, facts.Transferred(call.id, far.to or "outside"))
 
     def ended(self, call: Call, cause: int, now: float) -> None:
         """The far leg is gone: the flow goes on by the exit that says how it was."""
@@ -155,6 +155,12 @@ class Transfers:
         self._center.emit(call, call.far.hang_up(call.id))
         never_dialled = self._center.store_away and not call.far.ringing
         self._over(call, "no_answer", "withdraw" if never_dialled else "no_answer", now)
+
+    def declined(self, call: Call, now: float) -> None:
+        """The agent does not want it; the phone stops ringing."""
+        assert call.far is not None
+        self._center.emit(call, do.HangUpLeg(call.id, call.far.leg, DECLINED))
+        self._over(call, OUTCOMES[DECLINED], VERBS[REASONS[DECLINED]], now)
 
     def refused(self, call: Call, now: float) -> None:
         """Asterisk would not do it."""
@@ -197,6 +203,6 @@ class Transfers:
         """What the agent who is reserved does, if there is one."""
         center, far = self._center, call.far
         assert far is not None
-        for verb in verbs if far.agent else ():
-            center.agents.work(far.agent, call, verb, at)
+        for verb in verbs if far.to else ():
+            center.agents.work(far.to, call, verb, at)
         center.settle()

@@ -583,7 +583,7 @@ class CentreMachine(RuleBasedStateMachine):
                 assert call.phase not in (OFFERED, TALKING)
             assert (call.phase == TRANSFER) == (call.far is not None)
             if call.far:
-                expected[call.far.agent, call.id] = "talking" if call.far.answered else "offered"
+                expected[call.far.to, call.id] = "talking" if call.far.answered else "offered"
         assert rows == expected
 
     @invariant()

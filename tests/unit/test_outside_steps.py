@@ -9,7 +9,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
-from app.core.acd import AgentDef, QueueDef
+from app.core.acd import AgentDef, IllegalMove, QueueDef
 from app.core.book import Book
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
@@ -20,7 +20,7 @@ from app.pbx.reconcile import Found, Snapshot, reconcile
 from tests.unit.centre import Sim
 
 QUEUES = {"line": QueueDef("line", ring=5, wrap_up=0, max_wait=60)}
-AGENTS = {name: AgentDef(name, name.title(), name, {}, ("line",)) for name in ("ann", "bob")}
+AGENTS = ("ann", "bob")
 RULES = Rules(("+49*", "112"), ("+49900*",), ("carrier", "other"), at_once=2)
 VOICEMAIL: dict[str, Any] = {
     "do": "voicemail",
@@ -46,7 +46,7 @@ OUT: dict[str, Any] = {
 SMS: dict[str, Any] = {"do": "sms", "to": "{{ call.ani }}", "text": "Hello {{ call.name }}", "exits": {"sent": "sent", "failed": "broken"}}
 
 
-def flow(step: dict[str, Any], rules: Rules = RULES) -> Sim:
+def flow(step: dict[str, Any], rules: Rules = RULES, agents: tuple[str, ...] = AGENTS) -> Sim:
     """A centre with a flow that has this step, each exit leading to a prompt of its own name, and one (2) whose callers just wait."""
     ends = {name: {"do": "say", "prompt": name, "exits": {"done": "bye"}} for name in step["exits"].values() if name != "first"}
     content = {
@@ -60,7 +60,8 @@ def flow(step: dict[str, Any], rules: Rules = RULES) -> Sim:
     waits = {"do": "queue", "queue": "line", "exits": dict.fromkeys(("talked", "no_agents", "too_long", "failed"), "bye")}
     other = {"flow": "waits", "start": "wait", "on_error": "bye", "steps": {"wait": waits, "bye": {"do": "hangup"}}}
     one, two = (compile_program(Program.model_validate(each), QUEUES) for each in (content, other))
-    return Sim(Book({"1": one, "2": two}, QUEUES, AGENTS, transfers=rules))
+    staff = {name: AgentDef(name, name.title(), name, {}, ("line",)) for name in agents}
+    return Sim(Book({"1": one, "2": two}, QUEUES, staff, transfers=rules))
 
 
 def recording(sim: Sim) -> tuple[str, str]:
@@ -489,6 +490,37 @@ def test_a_caller_who_leaves_a_ringing_agent_is_no_fault_of_the_agents(how: str)
         assert sim.at_step(call) == "talked"
         sim.wait(60)
         assert len(sim.all(facts.TransferEnded, call)) == 1
+
+
+def test_who_is_put_through_to_an_agent_is_declined_or_hung_up_by_the_desk_as_well() -> None:
+    sim = flow(TO_BOB)
+    sim.agent_is_ready("bob")
+    call = sim.dial(dnis="1")
+    leg = sim.last(do.RingAgent, call).leg
+    with pytest.raises(IllegalMove):
+        sim.happen(ev.AgentHungUp("bob", call))
+    sim.happen(ev.AgentRejected("bob", call))
+    assert (sim.last(do.HangUpLeg, call).leg, sim.at_step(call)) == (leg, "busy")
+    sim.happen(ev.LegEnded(call, leg, 26))
+    assert (sim.center.acd.state("bob")["presence"], sim.center.acd.state("bob")["work"]) == ("ready", [])
+    call = sim.dial(dnis="1")
+    leg = sim.last(do.RingAgent, call).leg
+    sim.happen(ev.LegAnswered(call, leg))
+    with pytest.raises(IllegalMove):
+        sim.happen(ev.AgentRejected("bob", call))
+    sim.happen(ev.AgentHungUp("bob", call))
+    assert sim.last(do.HangUpLeg, call).leg == leg
+    sim.happen(ev.LegEnded(call, leg, 16))
+    assert sim.at_step(call) == "talked"
+    assert sim.center.acd.state("bob")["work"] == []
+
+
+def test_an_agent_may_be_called_as_numbers_outside_are_told() -> None:
+    sim = flow({**TO_BOB, "agent": "outside"}, agents=("outside",))
+    sim.agent_is_ready("outside")
+    call = sim.dial(dnis="1")
+    sim.happen(ev.LegEnded(call, sim.last(do.RingAgent, call).leg, 21))
+    assert sim.center.acd.state("outside")["work"] == []
 
 
 def test_a_caller_who_is_put_through_is_not_sent_elsewhere() -> None:

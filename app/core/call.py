@@ -8,11 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.core import commands, facts
-from app.core.events import (
-    ActionSucceeded,
-    Event,
-    SecretKey,
-)
+from app.core.events import ActionSucceeded, Event, SecretKey
 from app.core.far import Far
 from app.core.flow import program as nodes
 from app.core.flow.matching import whole

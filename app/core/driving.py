@@ -15,20 +15,15 @@ from typing import Any
 from app.core import automations, commands, facts
 from app.core.call import MAX_KEYS, Call
 from app.core.events import (
+    ANSWERS,
     ActionFailed,
     ActionSucceeded,
     DigitPressed,
     Event,
-    MailFailed,
-    MailSent,
     PlaybackEnded,
     RecordingEnded,
-    RecordingKept,
-    RecordingLost,
     SecretKey,
     SessionWritten,
-    SmsFailed,
-    SmsSent,
     TimerFired,
 )
 from app.core.flow import program as nodes
@@ -44,7 +39,6 @@ SENT_WITHIN = 1.0
 """Seconds after which an order has certainly gone out."""
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
-_ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
 AT_ENTRY = (
     "step",
     "steps",
@@ -226,7 +220,7 @@ def ask_again(call: Call) -> list[commands.Command]:
 
 def _unanswered(call: Call) -> list[commands.Command]:
     """The open step's own requests, where it waits for answers."""
-    return list(call.asking.values()) if call.wait is not None and any(kind in _ANSWERS for kind in call.wait.kinds) else []
+    return list(call.asking.values()) if call.wait is not None and any(kind in ANSWERS for kind in call.wait.kinds) else []
 
 
 def _more_time(call: Call, now: float) -> None:

@@ -445,3 +445,7 @@ class FlowsRead(Event):
 
     files: Mapping[str, str]
     versions: tuple[Mapping[str, Json], ...] = ()
+
+
+ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
+"""What may come of a request that a flow makes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from app.publish.meaning import Context
 from app.publish.proofs import prove
 from app.publish.reading import ProjectError
 from app.yamlfile import read_yaml
-from tests.unit.centre import SIMS, Sim
+from tests.unit.centre import Sim
 from tests.unit.test_callbacks import AGENTS, NUMBER, QUEUES, RULES, customer, ended
 from tests.unit.test_publish_flow import TODAY
 
@@ -67,15 +66,6 @@ steps:
   bye: {do: hangup}
 """
 WISHED = FLOW.replace("start: call", "start: when").replace("hours: shop\n", 'hours: shop\n    wish: "{{ vars.time }}"\n')
-
-
-@pytest.fixture(autouse=True)
-def replayed() -> Iterator[None]:
-    """Whatever happened in a test comes out the same when it is run again."""
-    SIMS.clear()
-    yield
-    for sim in SIMS:
-        sim.replays()
 
 
 def at(local: str) -> float:

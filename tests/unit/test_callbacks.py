@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from app.pbx.reconcile import Found, Snapshot, reconcile
 from app.proving import prove_files
 from app.testing.centre import VirtualCentre
 from app.testing.project import Project
-from tests.unit.centre import PROJECT, SIMS, Sim
+from tests.unit.centre import PROJECT, Sim
 
 QUEUES = {"line": QueueDef("line", ring=5, wrap_up=10, max_wait=60)}
 AGENTS = {name: AgentDef(name, name.title(), name, {"lang.en": 5}, ("line",)) for name in ("ann", "bob")}
@@ -46,15 +45,6 @@ WAIT: dict[str, Any] = {
     "attach": {"reference": "R1"},
     "exits": {"talked": "bye", "no_agents": "call", "too_long": "call", "failed": "bye"},
 }
-
-
-@pytest.fixture(autouse=True)
-def replayed() -> Iterator[None]:
-    """Whatever happened in a test comes out the same when it is run again."""
-    SIMS.clear()
-    yield
-    for sim in SIMS:
-        sim.replays()
 
 
 def centre(rules: Rules = RULES, start: str = "call", **changed: Any) -> Sim:

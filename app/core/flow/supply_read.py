@@ -35,17 +35,6 @@ from app.core.flow.supply import (
 from app.core.record import Record, unpack
 from app.core.recorded import Row
 
-ANSWERS = (
-    ev.ActionSucceeded,
-    ev.ActionFailed,
-    ev.MailSent,
-    ev.MailFailed,
-    ev.SmsSent,
-    ev.SmsFailed,
-    ev.RecordingKept,
-    ev.RecordingLost,
-)
-
 
 def supply_of(rows: list[Row], again: Replayed, program: Program) -> Supply:
     """What a call's own rows offer; `again` is its replay, `program` what it ran. Raises `Unknown` where it has not ended."""
@@ -187,7 +176,7 @@ class _Reader:
 
     def _event(self, event: ev.Event, at: float) -> None:
         match event:
-            case _ if isinstance(event, ANSWERS):
+            case _ if isinstance(event, ev.ANSWERS):
                 since, answer = self._asked.pop(event.request, (at, Answer()))
                 answer.after, answer.event = max(at - since, 0.0), event
             case ev.PlaybackEnded() if event.playback in self._playing:

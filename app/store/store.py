@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select
 
 from app.store import lease
 from app.store import statements as sql
@@ -322,16 +322,19 @@ class Store:
         """Drop what is too old, by the time of the last commit, and return the number of calls pruned.
 
         A call goes when nothing was journaled for it in `journal_days`: its records and its key. Its facts stay for `facts_days`. The
-        keys of those that are `spared` stay: something else is sealed with them.
+        keys of those that are `spared` stay: something else is sealed with them. That a call was forgotten is known as long as its facts.
         """
         row = (await self._backend.rows(select(writer.c.at)))[0]
         cutoff = row.at - journal_days * DAY
         alive = exists().where(live.c.call == call_keys.c.call)
         recent = exists().where(journal.c.call == call_keys.c.call, journal.c.at >= cutoff)
-        old = [r[0] for r in await self._backend.rows(select(call_keys.c.call).where(~alive, ~recent))]
+        said, told = (exists().where(table.c.call == call_keys.c.call) for table in (journal, history))
+        found = await self._backend.rows(select(call_keys.c.call, said, and_(told, call_keys.c.wrapped.is_(None))).where(~alive, ~recent))
+        keyed = {call for call, _, is_forgotten in found if is_forgotten or call in spared}
+        old = [call for call, has_records, _ in found if has_records or call not in keyed]
         for some in portions(old, _PRUNED_AT_ONCE):
             rows: list[Row] = [(call,) for call in some]
-            unused: list[Row] = [(call,) for call in some if call not in spared]
+            unused: list[Row] = [(call,) for call in some if call not in keyed]
             dropped = [(sql.JOURNAL_DROP, rows), (sql.HISTORY_SEAL_OFF, rows), (sql.KEY_DROP, unused)]
             await self._backend.run([step for step in dropped if step[1]], full=False)
         await self._backend.run(

@@ -426,12 +426,31 @@ async def test_what_is_kept_elsewhere_opens_with_the_call_s_key_until_it_is_forg
             await store.vault.unseal("a", "recording:2", sealed)
         await store.commit(Batch(at=12.0 + 40 * 86400))
         assert await store.prune(spared={"a"}) == 1
+        assert await store.prune(spared={"a"}) == 0, "there is nothing more of it to drop"
         assert await store.history.timeline("a") == []
         assert await store.vault.unseal("a", "recording:1", sealed) == SECRET.encode(), "its key outlives its journal"
         await store.forget("a")
         for each in (store.vault.unseal("a", "recording:1", sealed), store.vault.seal("a", "recording:1", b"")):
             with pytest.raises(Forgotten):
                 await each
+
+
+async def test_that_a_call_was_forgotten_is_known_as_long_as_its_facts(store_url: str, key_file: Path) -> None:
+    """What is still found of it elsewhere, such as a recording in Asterisk, must not be sealed anew."""
+    async with opened(store_url, key_file) as store:
+        await store.commit(said("a"))
+        await store.commit(Batch(at=11.0, live={"a": None}))
+        await store.forget("a")
+        await store.commit(Batch(at=12.0 + 40 * 86400))
+        assert await store.prune() == 1
+    async with opened(store_url, key_file) as store:
+        assert await store.vault.forgotten(["a"]) == {"a"}
+        with pytest.raises(Forgotten):
+            await store.vault.seal("a", "recording:1", b"")
+        await store.commit(Batch(at=12.0 + 400 * 86400))
+        assert await store.prune() == 0
+        assert await store.prune() == 1
+        assert await rows(store_url, "SELECT call FROM call_keys") == []
 
 
 async def test_a_call_without_a_key_gets_one_that_lasts(store_url: str, key_file: Path) -> None:

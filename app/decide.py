@@ -22,7 +22,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,12 +32,9 @@ from app.actions.method import ActionDef
 from app.core import automations, driving, facts
 from app.core import commands as do
 from app.core import events as ev
-from app.core.automations import AUTOMATION
 from app.core.book import Book
 from app.core.call import MAX_KEYS, Call, call_variables
-from app.core.flow.conditions import ConditionFailed
 from app.core.flow.script import BookCallback, Enqueue, Transfer, Wait
-from app.core.flow.texts import BadText
 from app.engine import Adapter
 from app.pbx.agi import BUDGET
 
@@ -112,32 +108,31 @@ class _Drive:
     def __init__(self, call: Call, book: Book, writes: Callable[[str], bool], ask: Callable[[do.StartAction], Awaitable[ev.Event]]) -> None:
         self._call, self._book, self._writes, self._ask = call, book, writes, ask
         self._asked: list[do.StartAction] = []
+        self._beside: list[do.StartAction] = []
+        """What the flow asks beside its steps and keeps; what it does there that changes something is left undone."""
         self._playing = ""
         self._lookup_failed = False
 
     async def to_its_decision(self) -> Decision:
         """Drive it until the flow does what only a call can have done."""
-        await self._beside()
-        out = self._step(partial(driving.begin, self._call, self._call.answered))
+        for thing in automations.orders(self._call, "arrival"):
+            self._decided(thing)
+        while self._beside:
+            driving.feed(self._call, await self._ask(self._beside.pop(0)), self._call.answered)
+        out = self._step(partial(driving.begin, self._call, "", self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
                 decision = self._decided(thing)
                 if decision is not None:
                     return decision
-            if self._call.wait is None:
+            if self._beside:
+                event, at = await self._ask(self._beside.pop(0)), self._call.now
+            elif self._call.wait is not None:
+                event, at = await self._next(self._call.wait)
+            else:
                 break
-            event, at = await self._next(self._call.wait)
             out = self._step(partial(driving.feed, self._call, event, at))
         return self._decision("FAILED")
-
-    async def _beside(self) -> None:
-        """What the flow asks beside its steps as a call arrives is asked before them here, where it only reads."""
-        for n, automation in enumerate(self._call.flow.program.automations):
-            if automation.on == "arrival" and automation.into and not self._writes(automation.action):
-                with suppress(ConditionFailed, BadText):
-                    order = automations.order_of(self._call, n, lambda: self._call.mint(AUTOMATION))
-                    if order is not None:
-                        driving.feed(self._call, await self._ask(order), self._call.answered)
 
     def _step(self, step: Callable[[], list[Any]]) -> list[Any]:
         """One step of the flow. A mistake in it ends this decision and nothing else."""
@@ -157,6 +152,8 @@ class _Drive:
                 return self._decision("SELF_SERVICE")
             case do.Release():
                 return self._decision("RELEASE")
+            case do.StartAction() if (into := automations.into_of(self._call, thing.request)) is not None:
+                self._beside += [thing] if into and not self._writes(thing.action) else []
             case do.StartAction() if self._does(self._call.step) != "lookup" and self._writes(thing.action):
                 return self._decision("SELF_SERVICE")
             case do.StartAction():

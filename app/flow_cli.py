@@ -23,7 +23,7 @@ Project = Annotated[Path | None, typer.Option(help="the folder of flows, actions
 
 @flow.command("check")
 def check(
-    paths: Annotated[list[Path] | None, typer.Argument(help="flow files; all of the project unless given")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="flow files; all of the project unless given, or for a shared subflow")] = None,
     project: Project = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="also which ways round are allowed, and why")] = False,
     as_json: AsJson = False,
@@ -124,7 +124,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _project(project: Path | None, paths: list[Path] | None) -> Path:
-    """The folder of a project: the one given, or that in whose `flows` the first file lies."""
+    """The folder of a project: the one given, or that in which the first file lies, in `flows` or `subflows`."""
     if project is not None:
         return project
     if not paths:

@@ -19,7 +19,7 @@ from app.publish.meaning import Asked, Context
 from app.publish.proofs import Report, prove
 from app.publish.reading import ProjectError
 from app.publish.release import as_document, check_again
-from app.publish.shared import Shared
+from app.publish.shared import SUBFLOWS, Shared
 from app.yamlfile import Document
 
 
@@ -39,12 +39,18 @@ class Proven:
 
 
 def prove_files(project: Path, paths: Iterable[Path] = ()) -> Proven:
-    """Check a project and prove its flows, or only those of `paths`. Every mistake is in what comes back; nothing is raised."""
+    """Check a project and prove its flows, or only those of `paths`. Every mistake is in what comes back; nothing is raised.
+
+    A shared subflow is proven in every flow of the project.
+    """
+    chosen = list(paths)
+    if any(path.resolve().parent == project.resolve() / SUBFLOWS for path in chosen):
+        chosen = []
     try:
         definitions = load_actions(project / "actions")
     except ActionFileError as error:
         return Proven(tuple(error.problems))
-    files = read_files(project, _outputs(definitions), paths)
+    files = read_files(project, _outputs(definitions), chosen)
     book, asked = files.book, _asked(definitions)
     problems = files.problems
     if not files.flows and not problems:

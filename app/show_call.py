@@ -245,7 +245,8 @@ class _Reader:
         self._say(e, "transfer over", talked, "plain" if e.get("talked") else "bad")
 
     def _booked(self, e: Entry) -> None:
-        self._say(e, "callback booked", f"in queue {e['queue']}, {e['attempts']} tries at most", "good")
+        begins = f", from {e['begins']} on" if e.get("begins") else ""
+        self._say(e, "callback booked", f"in queue {e['queue']}, {e['attempts']} tries at most{begins}", "good")
 
     def _tried(self, e: Entry) -> None:
         why = "the agent hung up first" if e["outcome"] == "agent_left" else e["outcome"].replace("_", " ")

@@ -15,4 +15,9 @@ def one_of(cases: Iterable[Any]) -> list[Any]:
     """Values for `parametrize`: those that are not drawn are marked `faults`."""
     cases = list(cases)
     drawn = random.Random(SEED).randrange(len(cases))
-    return [case if n == drawn else pytest.param(case, marks=pytest.mark.faults) for n, case in enumerate(cases)]
+    return [*faults_only(*cases[:drawn]), cases[drawn], *faults_only(*cases[drawn + 1 :])]
+
+
+def faults_only(*cases: Any) -> list[Any]:
+    """Values for `parametrize` that only `make faults` tries."""
+    return [pytest.param(case, marks=pytest.mark.faults) for case in cases]

@@ -131,6 +131,10 @@ class Call:
     """The open step's requests that have no answer yet, by their ids."""
     automated: dict[str, list[Any]] = field(default_factory=dict)
     """Automations whose answer is wanted and not there yet: by request, the action, its parameters, its budget, and what is hidden."""
+    newest: dict[str, str] = field(default_factory=dict)
+    """By the number of an automation at a step, its last request: what an earlier one brings comes too late."""
+    timed: str = ""
+    """The name of the deadline that is set for the flow's open wait; "" for none."""
     asked_until: float = 0.0
     """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +146,8 @@ class Call:
     script: Script[str] | None = None
     out: list[Any] = field(default_factory=list)
     muted: bool = False
-    _scope: dict[str, dict[str, Any]] | None = None
+    _spaces: dict[str, dict[str, Any]] | None = None
+    """`vars` as texts see them, once a text has asked; kept beside them from then on."""
 
     # ---- what steps use ------------------------------------------------------------------------------------------------
 
@@ -156,26 +161,33 @@ class Call:
         self.minted += 1
         return f"{self.id}-{kind}{self.minted}"
 
+    def mint_for_centre(self, kind: str) -> str:
+        """The same for a thing of the centre's; those of the flow have a counter of their own, which is driven again."""
+        self.minted_by_centre += 1
+        return f"{self.id}-{kind}{self.minted_by_centre}"
+
     def set(self, name: str, value: Any) -> None:
         """Store a variable by its dotted name."""
         self.vars[name] = value
-        self._scope = None
+        if self._spaces is not None:
+            space, _, key = name.partition(".")
+            self._spaces.setdefault(space, {})[key] = value
 
     def write(self, name: str, value: Any) -> None:
         """Store or take away what another system may write; other names are left alone."""
         if name.startswith(SPACE) and value is None:
             self.vars.pop(name, None)
+            self._spaces = None
         elif name.startswith(SPACE):
-            self.vars[name] = value
-        self._scope = None
+            self.set(name, value)
 
     def keep(self, space: str, values: Mapping[str, Any]) -> None:
         """Store an action's attributes under the name that the flow chose. One that has no value stays unset."""
         self.forget(space)
-        for name, value in values.items():
-            if value is not None:
-                self.vars[f"{space}.{name}"] = value
-        self._scope = None
+        kept = {name: value for name, value in values.items() if value is not None}
+        if kept:
+            self.spaces[space] = kept
+            self.vars |= {f"{space}.{name}": value for name, value in kept.items()}
 
     def keep_found(self, space: str, answer: Event | None) -> bool:
         """Store an answer under a name, with `<name>.found`: whether it succeeded and, where it counts, counted one.
@@ -191,9 +203,8 @@ class Call:
 
     def forget(self, space: str) -> None:
         """Drop what an earlier action stored under a name: of two records that differ nothing may be mixed."""
-        for name in [name for name in self.vars if name.startswith(f"{space}.")]:
-            del self.vars[name]
-        self._scope = None
+        for key in self.spaces.pop(space, ()):
+            del self.vars[f"{space}.{key}"]
 
     def test(self, condition: str) -> bool:
         """Whether a named condition holds; raises `ConditionFailed`."""
@@ -264,23 +275,28 @@ class Call:
 
     def know(self, values: dict[str, Any]) -> None:
         """These are the variables now, and no others."""
-        self.vars, self._scope = values, None
+        self.vars, self._spaces = values, None
 
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Variables that are there for a moment, for texts and conditions that are not the flow's own."""
-        own = self.vars
-        self.vars, self._scope = {**own, **values}, None
+        own, spaces = self.vars, self._spaces
+        self.know({**own, **values})
         try:
             yield
         finally:
-            self.vars, self._scope = own, None
+            self.vars, self._spaces = own, spaces
+
+    @property
+    def spaces(self) -> dict[str, dict[str, Any]]:
+        """The variables by their space, as texts see them; not to be changed."""
+        if self._spaces is None:
+            self._spaces = nested(self.vars)
+        return self._spaces
 
     def fill(self, text: str) -> str:
         """A text with this call's variables; raises `BadText` where one has no value."""
-        if self._scope is None:
-            self._scope = nested(self.vars)
-        return fill(text, self._scope)
+        return fill(text, self.spaces)
 
     def fill_or_empty(self, text: str) -> str:
         """A text, or "" where a variable in it has no value."""
@@ -349,7 +365,7 @@ def call_variables(call: Call, returned: bool) -> dict[str, Any]:
     """The variables that every call has. A number is known when it can be one: five digits or more, a plus before them or not."""
     known = len(call.ani) >= 5 and call.ani.removeprefix("+").isdecimal()
     values = {"id": call.id, "ani": call.ani, "name": call.name, "dnis": call.dnis, "number_known": known, "returned": returned}
-    values |= {"language": call.flow.program.language, "agent": "", "outcome": ""}
+    values |= {"language": call.flow.program.language, "agent": "", "outcome": "", "callback": ""}
     answers = {
         f"{automation.into}.{key}": False
         for automation in call.flow.program.automations

@@ -6,6 +6,8 @@ customer is dialled through a trunk into the same bridge. A customer who is not 
 
 A try is counted in the row that is written before the dial goes out. A dial of which nobody knows whether it went out (a take-over that
 finds no leg) is a try that failed, and never repeated at once. There is one leg to the customer at a time.
+
+A booking may have a calendar: it waits in the ACD only while that is open, and sleeps until the next opening in between.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from app.core import commands as do
 from app.core import facts
-from app.core.call import BOOKED, DIALLING, FLOW, OVER, QUEUED, TALKING, Call, Place
+from app.core.call import BOOKED, DIALLING, FLOW, OFFERED, OVER, QUEUED, TALKING, Call, Place
 from app.core.far import GRACE, OUTCOMES, OUTSIDE, Far
+from app.core.flow.hours import Table
 from app.core.flow.script import BookCallback
 
 if TYPE_CHECKING:
@@ -56,14 +59,16 @@ class Callbacks:
             "left": order.attempts,
             "retry_after": order.retry_after,
             "at": now,
-            "until": now + order.within,
+            "until": max(now, order.start) + order.within,
+            "calendar": order.calendar,
+            "start": order.start,
             "queue": queue.name,
             "skills": dict(order.skills or (had.skills if had else {})),
             "credit": had.credit if had else queue.credit(order.place),
             "first": had.first if had else now,
             "attach": dict(order.attach or (had.attach if had else {})),
         }
-        center.emit(call, facts.CallbackBooked(call.id, queue.name, call.booking["first"], order.attempts))
+        center.emit(call, facts.CallbackBooked(call.id, queue.name, call.booking["first"], order.attempts, call.vars["call.callback"]))
         center.tell_soon(call, "booked")
 
     def not_needed(self, call: Call) -> None:
@@ -82,9 +87,29 @@ class Callbacks:
         self._wait(call, now)
 
     def _wait(self, call: Call, now: float) -> None:
-        """Into the queue, to the old place, without a channel."""
-        if not self._center.offers.line_up(call, now):
+        """Into the queue, to the old place, without a channel; or to sleep until that is open."""
+        table = self._table(call)
+        opens = self._opens(call, max(now, call.booking.get("start", 0.0)))
+        if opens is not None and opens > now:
+            self._sleep(call, opens)
+        elif opens is None or not self._center.offers.line_up(call, now):
             self._done(call, "not_reached", now)
+        elif table is not None:
+            self._center.timers.set(call.id, "closing", table.closes(now))
+
+    def _sleep(self, call: Call, until: float) -> None:
+        call.phase = BOOKED
+        self._center.timers.set(call.id, "again", until)
+        self._center.touch(call)
+
+    def _table(self, call: Call) -> Table | None:
+        """The hours in which this call may be called back; None for always."""
+        return call.flow.program.tables.get(call.booking.get("calendar", ""))
+
+    def _opens(self, call: Call, at: float) -> float | None:
+        """The first time from `at` on at which the call may be called back; None where nobody knows of one."""
+        table = self._table(call)
+        return at if table is None else table.opens(at)
 
     # ---- dialling --------------------------------------------------------------------------------------------------------
 
@@ -98,6 +123,9 @@ class Callbacks:
             center.timers.cancel(call.id, name)
         for verb in ("answer", "joined"):
             center.agents.work(offer.agent, call, verb, since)
+        if self._opens(call, now) != now:
+            self._not_reached(call, "closed", now)
+            return
         call.phase = DIALLING
         call.booking = {**booking, "left": booking["left"] - 1}
         why = rules.refusal(rules.dialled(booking["number"]), booking["trunk"]) or rules.full(center.transfers_up())
@@ -105,7 +133,7 @@ class Callbacks:
             center.emit(call, facts.Noticed(call.id, "not called back", why))
             self._not_reached(call, "failed", now)
             return
-        call.far = Far(center.mint(call, "leg"), now, OUTSIDE)
+        call.far = Far(call.mint_for_centre("leg"), now, OUTSIDE)
         trunk, number, ring = booking["trunk"], booking["number"], booking["ring"]
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)
@@ -168,20 +196,27 @@ class Callbacks:
         center.emit(call, do.WithdrawPop(call.id, offer.agent, offer.id, "not_reached"))
         center.emit(call, facts.CallbackTried(call.id, why, booking["left"]))
         call.offer, call.far, call.bridge = None, None, ""
-        again = now + booking["retry_after"]
-        if booking["left"] <= 0 or again >= booking["until"]:
+        again = self._opens(call, now + (0.0 if why == "closed" else booking["retry_after"]))
+        if booking["left"] <= 0 or again is None or again >= booking["until"]:
             self._done(call, "not_reached", now)
         else:
-            call.phase = BOOKED
-            center.timers.set(call.id, "again", again)
+            self._sleep(call, again)
         center.settle()
 
     # ---- time, and coming back -------------------------------------------------------------------------------------------
 
     def due(self, call: Call, timer: str, now: float) -> None:
-        """It is time for another try (`again`), or the booking is too old (`booking`); one in hand is carried out all the same."""
+        """It is time for another try (`again`), the hours end (`closing`), or the booking is too old (`booking`).
+
+        One in hand is carried out all the same.
+        """
         if timer == "again" and call.phase == BOOKED:
             self._wait(call, now)
+        elif timer == "closing" and call.phase == QUEUED:
+            self._center.acd.leave(call.id)
+            self._wait(call, now)
+        elif timer == "closing" and call.phase in (OFFERED, DIALLING):
+            self._center.timers.set(call.id, "closing", now + LATER)
         elif timer == "booking" and call.phase in (QUEUED, BOOKED):
             self._done(call, "not_reached", now)
         elif timer == "booking":
@@ -195,7 +230,7 @@ class Callbacks:
 
     def _done(self, call: Call, outcome: str, now: float) -> None:
         center = self._center
-        for name in ("again", "booking", "far"):
+        for name in ("again", "booking", "closing", "far"):
             center.timers.cancel(call.id, name)
         center.acd.leave(call.id)
         call.booking, call.far, call.phase = {}, None, OVER

@@ -83,7 +83,7 @@ class Offers:
         center = self._center
         call = center.calls[match.interaction]
         call.phase = OFFERED
-        call.offer = offer = Offer(center.mint(call, "of"), match.agent, now)
+        call.offer = offer = Offer(call.mint_for_centre("of"), match.agent, now)
         center.emit(call, facts.Offered(call.id, match.agent, offer.id, match.decision))
         center.emit(call, do.Pop(call.id, match.agent, offer.id, card_of(call, center.book)))
         if center.acd.state(match.agent)["desk"]:
@@ -97,8 +97,8 @@ class Offers:
         assert offer is not None
         assert place is not None
         center.timers.cancel(call.id, "pop")
-        offer.leg = center.mint(call, "leg")
-        call.bridge = call.bridge or center.mint(call, "br")
+        offer.leg = call.mint_for_centre("leg")
+        call.bridge = call.bridge or call.mint_for_centre("br")
         seconds = center.book.queues[place.queue].ring
         endpoint = center.book.agents[offer.agent].endpoint
         center.emit(call, do.RingAgent(call.id, offer.leg, call.bridge, endpoint, seconds, call.ani, call.name, not call.caller))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from app.core import commands as do
@@ -37,7 +36,7 @@ class Recovery:
         for call in [call for call in center.calls.values() if call.caller]:
             fact = facts.TakenOver(call.id, event.last)
             center.emit(call, fact)
-            center.run(call, now, partial(driving.feed, call, fact, now))
+            center.run(call, now, driving.feed, fact)
             for again in driving.ask_again(call):
                 center.emit(call, again)
         center.wills.took_over(now)

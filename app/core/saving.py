@@ -22,8 +22,8 @@ from app.core.far import Far
 from app.core.offers import waiting_of
 
 _NOT_PLAIN = {
-    *("flow", "place", "offer", "far", "heard", "vars", "keys", "wait", "deadline", "play", "asking", "entry", "now"),
-    *("secrets", "script", "out", "muted"),
+    *("flow", "place", "offer", "far", "heard", "vars", "newest", "keys", "wait", "deadline", "play", "asking", "entry", "now"),
+    *("timed", "secrets", "script", "out", "muted"),
 }
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
@@ -54,7 +54,7 @@ FED = (
     facts.TakenOver,
 )
 """What reaches a call's flow, besides the deadlines of its waits."""
-OUTLIVING = ("wrap_up", "will", "booking", "again")
+OUTLIVING = ("wrap_up", "will", "booking", "again", "closing")
 """Deadlines that a call may have in any phase."""
 
 

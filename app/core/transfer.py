@@ -93,8 +93,8 @@ class Transfers:
             center.emit(call, facts.Noticed(call.id, "not transferred", why))
             center.tell_soon(call, outcome)
             return
-        call.bridge = call.bridge or center.mint(call, "br")
-        leg = center.mint(call, "leg")
+        call.bridge = call.bridge or call.mint_for_centre("br")
+        leg = call.mint_for_centre("leg")
         call.phase, call.far, call.music = TRANSFER, Far(leg, now, order.agent or OUTSIDE), True
         if order.agent:
             endpoint = center.book.agents[order.agent].endpoint

@@ -49,8 +49,8 @@ class Caller:
 
     `left` is what the core was told, `gone` that the channel is out of our application. `bridge` is the bridge the caller is in,
     `joins` the one to be joined when nothing plays any more, `bridges` those we made; `playbacks` are awaited, `playing` those that
-    Asterisk has; `recordings` are those whose end is awaited, `cause` is the one with which we asked for the end. `alone` says that its
-    legs are there without a caller.
+    Asterisk has; `recordings` are those whose end is awaited, `begins` the one that begins when nothing plays any more; `cause` is the one
+    with which we asked for the end. `alone` says that its legs are there without a caller.
     """
 
     call: str
@@ -69,6 +69,7 @@ class Caller:
     playbacks: set[str] = field(default_factory=set)
     playing: set[str] = field(default_factory=set)
     recordings: set[str] = field(default_factory=set)
+    begins: str = ""
 
     @property
     def deserted(self) -> bool:

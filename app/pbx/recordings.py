@@ -24,8 +24,6 @@ class Recordings:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
-        self._waiting: set[str] = set()
-        """Recordings that begin as soon as nothing plays."""
 
     async def _over(self, name: str) -> None:
         """Wait for one that is just ending."""
@@ -60,14 +58,14 @@ class Recordings:
             self._orders.answer_for_nothing(command)
         elif command.recording not in self._orders.book.recordings:
             self._orders.book.add_recording(caller, command.recording)
-            self._waiting.add(command.recording)
+            caller.begins = command.recording
             self._orders.when_quiet(caller, partial(self._record_now, caller, command, request))
 
     def _record_now(self, caller: Caller, command: commands.StartRecord, request: Request) -> None:
         """A channel in a bridge cannot be recorded: a caller whom nobody talks to leaves it first."""
-        if command.recording not in self._waiting:
+        if caller.begins != command.recording:
             return
-        self._waiting.discard(command.recording)
+        caller.begins = ""
         caller.joins = ""
         if caller.bridge:
             self._orders.send(caller, None, requests.leave(caller.bridge, caller.channel))
@@ -91,8 +89,8 @@ class Recordings:
 
     def stop(self, caller: Caller, command: commands.StopRecord) -> None:
         """End a recording; one that has not begun never will."""
-        if command.recording in self._waiting:
-            self._waiting.discard(command.recording)
+        if caller.begins == command.recording:
+            caller.begins = ""
             self._orders.take_all(self._orders.book.recording_ended(command.recording, "never_was"))
         elif command.recording in self._orders.book.recordings:
             self._orders.send(caller, command, requests.stop_record(command.recording))

@@ -91,7 +91,26 @@ class _Work:
             special = self._of(day, self._special)
             for begins, ends in self._week[day.weekday()] if special is None else special:
                 opened.append((self._at(day, begins), self._at(day, ends)))
-        return Table(since=self._at(first, 0), until=self._at(end, 0), open=tuple(opened), holidays=tuple(holidays))
+        since, until = self._at(first, 0), self._at(end, 0)
+        offsets = tuple(self._offsets(since, until))
+        return Table(since=since, until=until, open=tuple(opened), holidays=tuple(holidays), offsets=offsets)
+
+    def _offsets(self, since: float, until: float) -> Iterator[tuple[float, float]]:
+        """From when on the zone's clocks are how far ahead of UTC."""
+        yield since, self._ahead(since)
+        at = int(since)
+        while at < until:
+            before, after = at, at + 86_400
+            while after - before > 1 and self._ahead(before) != self._ahead(after):
+                middle = (before + after) // 2
+                before, after = (middle, after) if self._ahead(middle) == self._ahead(at) else (before, middle)
+            if after - before == 1:
+                yield float(after), self._ahead(after)
+            at += 86_400
+
+    def _ahead(self, at: float) -> float:
+        ahead = datetime.fromtimestamp(at, self._zone).utcoffset()
+        return ahead.total_seconds() if ahead is not None else 0.0
 
     def _at(self, day: date, minutes: int) -> float:
         """A minute of a day as an epoch second; in the hour that a change of clocks repeats, the first of the two."""

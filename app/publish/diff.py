@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
-from app.core.flow.program import Program
+from app.core.flow.program import Automation, Program
 from app.publish.paths import Moment, Path, TooManyPaths, paths
+from app.publish.sketch import asked_beside
 
 CHANGED, APPEARS, VANISHES, PROGRAM = "changed", "appears", "vanishes", "program"
 PAIRS = 200_000
@@ -92,9 +93,19 @@ def _of_the_program(old: Program, new: Program) -> Iterable[Change]:
         was, is_ = getattr(old, name), getattr(new, name)
         if was != is_:
             yield Change(PROGRAM, (title,), _texts(was), _texts(is_))
+    before, after = ([_beside(each) for each in program.automations] for program in (old, new))
+    if before != after:
+        gone, come = tuple(each for each in before if each not in after), tuple(each for each in after if each not in before)
+        yield Change(PROGRAM, ("what is asked beside the steps",), gone, come)
     for name, expression in new.conditions.items():
         if old.conditions.get(name, expression) != expression:
             yield Change(PROGRAM, (f"what {name} means",), (old.conditions[name],), (expression,))
+
+
+def _beside(automation: Automation) -> str:
+    """An automation in words that no other one has."""
+    given = ", ".join(f"{name}: {text}" for name, text in automation.parameters.items())
+    return f"{f'at {automation.at}, ' if automation.at else ''}{asked_beside(automation)} [{given}]"
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -178,7 +178,7 @@ class _Picture:
         lines = [(text, kind) for text, kind in words if text]
         first = y + TALL / 2 + 4.5 - (len(lines) - 1) * 8.5
         step = f' id="step-{name}" data-step="{name}"' if name in self.context.program.steps else ""
-        out = [f'<g class="{box.group}"{step}><title>{escape(name)}</title>']
+        out = [f'<g class="{box.group}"{step}><title>{escape(" | ".join((name, *box.beside)))}</title>']
         out.append(
             f'<rect x="{left:.1f}" y="{y:.1f}" width="{width:.1f}" height="{TALL:.0f}" rx="{round_:.0f}" fill="{fill}" stroke="{stroke}"/>'
         )

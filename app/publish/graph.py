@@ -12,6 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from app.core.flow.part import around
+from app.core.flow.program import Automation
+from app.publish.guards import Names
 from app.publish.kinds import meanings
 from app.publish.meaning import Context, Exit, Meaning
 
@@ -70,6 +73,7 @@ class Graph:
             self.entries.append(Edge(RETURN, "", Exit(program.returns, ("returns",))))
         self.entries += [Edge(f"sent to {name}", "", Exit(step, ("entries", name))) for name, step in program.entries.items()]
         self.trouble = Edge(TROUBLE, "", Exit(program.on_error, ("on_error",)))
+        self._ask_anew()
 
     def _reach_a_person(self) -> None:
         """The key that leads to a person from every step that does not refuse it; what the step forgets as it begins is forgotten."""
@@ -81,6 +85,26 @@ class Graph:
                 begun = self.meanings[name].exits.get("failed", Exit("", ()))
                 effect = replace(begun, to=reach.step, where=("reach_a_person", "step"), act="caller")
                 self.edges[name].append(Edge(name, REACH, effect))
+
+    def _ask_anew(self) -> None:
+        """What an automation at a step brought is forgotten on the edges on which it is asked again."""
+        for automation in self.program.automations:
+            if automation.into is None or automation.on not in ("entered", "left"):
+                continue
+            into, secret = automation.into, self.context.secret(automation.action, automation.into)
+
+            def again(edge: Edge, automation: Automation = automation, into: str = into, secret: Names = secret) -> Edge:
+                if not passes(automation, edge):
+                    return edge
+                effect = edge.effect
+                kept, implied = (frozenset(v for v in names if not v.startswith(f"{into}.")) for names in (effect.sets, effect.implies))
+                sets = kept | {f"{into}.found", f"{into}.answered"}
+                clears, taints = (*effect.clears, f"{into}."), effect.taints | secret
+                return replace(edge, effect=replace(effect, sets=sets, implies=implied, clears=clears, taints=taints))
+
+            self.edges = {name: list(map(again, edges)) for name, edges in self.edges.items()}
+            self.entries = list(map(again, self.entries))
+            self.arrival, self.trouble = self.entries[0], again(self.trouble)
 
     @property
     def ways_in(self) -> list[Edge]:
@@ -143,6 +167,13 @@ class Graph:
         starts = [(edge, None) for edge in first if edge.to in inside]
         follow = lambda edge, state: [state] if edges(edge) and edge.to in inside else []  # noqa: E731
         return search(self, starts, follow, lambda name, state: name == step)
+
+
+def passes(automation: Automation, edge: Edge) -> bool:
+    """Whether a call that takes this edge enters, or leaves, the step of an automation."""
+    if automation.on == "entered":
+        return edge.to == automation.at
+    return automation.at in around(edge.step) and not edge.to.startswith(f"{automation.at}.")
 
 
 def walk(graph: Graph, starts: Iterable[Edge], follow: Callable[[Edge], bool]) -> Iterator[Edge]:

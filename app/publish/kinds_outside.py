@@ -58,16 +58,20 @@ def _callback(context: Context, name: str, node: Any) -> Meaning:
     if node.skills_from:
         reads.append(Read(node.skills_from, ("steps", name, "skills_from"), "skills"))
     by_key = {"act": "caller"}
-    again = max(context.longest(node.retry_no_match or node.prompt), context.longest(node.retry_no_input or node.prompt))
+    offers = [prompt for prompt in (node.prompt, node.prompt_later) if prompt]
+    offer = max(map(context.longest, offers))
+    again = max(context.longest(prompt) if prompt else offer for prompt in (node.retry_no_match, node.retry_no_input))
+    if node.wish:
+        reads += context.text(node.wish, ("steps", name, "wish"), "value")
     return Meaning(
-        reads=(*reads, *context.spoken(name, node, "prompt", "retry_no_match", "retry_no_input")),
+        reads=(*reads, *context.spoken(name, node, "prompt", "prompt_later", "retry_no_match", "retry_no_input")),
         exits=context.exits(name, node, booked={**by_key, "person": True}, declined=by_key, no_input=by_key),
         wait="caller",
-        seconds=context.longest(node.prompt) + node.first_key + (node.tries - 1) * (again + node.first_key),
-        says=context.sure(node.prompt),
+        seconds=offer + node.first_key + (node.tries - 1) * (again + node.first_key),
+        says=all(map(context.sure, offers)),
         failures=("failed",),
         fails_of="the callback",
-        empty=() if context.sure(node.prompt) else ("prompt",),
+        empty=tuple(key for key in ("prompt", "prompt_later") if (said := getattr(node, key)) and not context.sure(said)),
     )
 
 

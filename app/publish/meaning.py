@@ -16,7 +16,7 @@ from app.core.flow.script import QUIET, longest
 from app.publish.guards import NOTHING, Guards, Names
 from app.yamlfile import Place
 
-Use = Literal["prompt", "condition", "skills", "parameter", "attach", "message", "number", "value"]
+Use = Literal["prompt", "condition", "skills", "parameter", "attach", "message", "number", "value", "automation"]
 Act = Literal["", "caller", "person"]
 VALUE_LENGTH = 40
 """Characters that a value is counted as where the longest time to speak a text is told."""

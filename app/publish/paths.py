@@ -21,7 +21,7 @@ SHOWN = 120
 SILENT = frozenset({"set", "switch", "lookup", "action", "hours", "subflow", "wait_for"})
 """Kinds of steps of which a caller notices nothing but the phrases that mask them."""
 _NOT_NOTICED = frozenset({"do", "exits", "choices", "cases", "into", "attach", "once"})
-_PROMPTS = ("prompt", "mask", "retry_no_match", "retry_no_input")
+_PROMPTS = ("prompt", "prompt_later", "mask", "retry_no_match", "retry_no_input")
 ANSWERS = {
     ("lookup", "found"): "whom {} finds",
     ("lookup", "none"): "whom {} does not find",

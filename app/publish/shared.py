@@ -71,7 +71,7 @@ class Shared:
 
 
 def project_of(file: Path) -> Path | None:
-    """The project in whose folder of flows a file lies."""
+    """The project in which a file lies, in its folder of flows or of shared subflows."""
     around = file.resolve().parent.parent
     return around if (around / "centre.yaml").is_file() else None
 
@@ -94,6 +94,9 @@ class _Join:
         if isinstance(own, list):
             joined = list(own)
             for i, automation in enumerate(automations):
+                if isinstance(automation, dict) and "at" in automation:
+                    what = "a step is one flow's: expected among the automations of that flow"
+                    self.problems.append(f"{shared.at(path, ('automations', i, 'at'))}: automations.{i}.at: {what}")
                 if not any(_same(automation, other) for other in own):
                     self._document.borrow(("automations", len(joined)), shared, ("automations", i), path)
                     joined.append(automation)

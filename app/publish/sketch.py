@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
+from app.core.flow.program import Automation
 from app.publish.graph import ARRIVAL, REACH, RETURN, TROUBLE, Edge, Graph
 from app.publish.meaning import Context
 
@@ -58,12 +59,13 @@ QUOTE = 34
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What is written in a box."""
+    """What is written in a box, and what is asked beside this step."""
 
     name: str
     does: str
     quote: str
     group: Group
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def sketch(context: Context) -> tuple[dict[str, Box], list[Arrow]]:
         arrows.append(Arrow(way.step, way.to, "", False))
     for name, node in context.program.steps.items():
         group: Group = "lost" if name not in reachable else GROUPS.get(node.do, "choice")
-        boxes[name] = Box(name, _does(node), _quote(context, node), group)
+        beside = tuple(asked_beside(each) for each in context.program.automations if each.at == name)
+        boxes[name] = Box(name, _does(node), _quote(context, node), group, beside)
     reach = getattr(context.program, "reach_a_person", None)
     if reach is not None:
         boxes[REACH] = Box(f"key {reach.key}", "from any step", "", "entry")
@@ -119,6 +122,12 @@ def _label(exits: list[str]) -> str:
     return "" if shown == ["done"] else ", ".join(shown)
 
 
+def asked_beside(automation: Automation) -> str:
+    """An automation in a few words."""
+    into = f" into {automation.into}" if automation.into else ""
+    return f"{automation.on.replace('_', ' ')}: {automation.action}{into}{f' when {automation.when}' if automation.when else ''}"
+
+
 def _does(node: Any) -> str:
     what = next((named for key in ("queue", "action", "bot", "prompt", "context") if (named := getattr(node, key, ""))), "")
     if node.do in ("hangup", "release"):
@@ -141,7 +150,7 @@ def mermaid(context: Context) -> str:
     ids = {name: f"s{i}" for i, name in enumerate(boxes)}
     lines = ["flowchart TD"]
     for name, box in boxes.items():
-        words = "<br/>".join(_mermaid_text(part) for part in (box.name, box.does) if part)
+        words = "<br/>".join(_mermaid_text(part) for part in (box.name, box.does, *box.beside) if part)
         shape = {"end": ("([", "])"), "entry": ("((", "))"), "choice": ("{{", "}}")}.get(box.group, ("[", "]"))
         lines.append(f'    {ids[name]}{shape[0]}"{words}"{shape[1]}:::is_{box.group}')
     for arrow in arrows:
@@ -167,5 +176,7 @@ def outline(context: Context) -> str:
     for name, box in boxes.items():
         lost = "   (no call comes here)" if box.group == "lost" else ""
         lines.append("  ".join(part for part in (box.name, box.does, box.quote) if part) + lost)
+        lines += [f"    beside, {beside}" for beside in box.beside]
         lines += [f"    {arrow.label + ' ' if arrow.label else ''}-> {arrow.target}" for arrow in leaving[name]]
+    lines += [f"beside every step, {asked_beside(each)}" for each in context.program.automations if each.at is None]
     return "\n".join(lines) + "\n"

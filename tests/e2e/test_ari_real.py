@@ -24,6 +24,7 @@ from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
 from app.pbx.local import LocalPbx
 from tests.contract.fake_ari import EVENT_SOURCES
+from tests.drawn import faults_only
 from tests.pbx import Ari, running_pbx
 from tests.phones import AgentPhone, Caller
 
@@ -108,14 +109,15 @@ async def over(d: Desk, call: str) -> None:
     await d.pbx.link.request(Request("GET", "bridges"))
 
 
-async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_looked_at(pbx: LocalPbx, ari: Ari) -> None:
+@pytest.mark.parametrize("times", [500, *faults_only(4000)])
+async def test_asterisk_outlives_a_filter_that_is_set_while_the_application_is_looked_at(pbx: LocalPbx, ari: Ari, times: int) -> None:
     """Asterisk 22.10.1 dies within some thousand times where nothing keeps one from the other."""
     async with desk(pbx) as d:
         link, told = d.pbx.link, requests.event_filter(pbx.app)
         other = Request(told.method, told.path, body={"disallowed": told.body["disallowed"][1:]})
 
         async def set_again() -> None:
-            for n in range(4000):
+            for n in range(times):
                 await link.keep_filter(other if n % 2 else told)
 
         async def look() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,39 @@ steps:
   bye: {do: hangup}
   away: {do: release}
 """
+LATER = """
+flow: later
+dnis: ["1121"]
+start: when
+on_error: away
+calendars: {always: {zone: UTC, open: {mon-sun: "00:00-24:00"}}}
+prompts:
+  when: [When shall we call you back.]
+  now: [Press 1 to be called back now.]
+  later: ["Press 1 to be called back at", "time:{{ call.callback }}"]
+  sorry: [Goodbye.]
+steps:
+  when:
+    do: collect
+    into: time
+    prompt: when
+    retry_no_match: when
+    retry_no_input: when
+    length: 4
+    exits: {match: offer, no_match: bye, no_input: bye}
+  offer:
+    do: callback
+    prompt: now
+    prompt_later: later
+    hours: always
+    wish: "{{ vars.time }}"
+    queue: general
+    skills: {lang.en: 1}
+    exits: {booked: bye, declined: bye, failed: bye, no_input: bye}
+  bye: {do: say, prompt: sorry, exits: {done: end}}
+  end: {do: hangup}
+  away: {do: release}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +83,7 @@ def carrier(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) 
     """The installation with a trunk of its own, and the port where its carrier is."""
     port = free_port()
     set_up(running_house, port)
-    folder: Path = project(tmp_path_factory.mktemp("callbacks"), again=FLOW)
+    folder: Path = project(tmp_path_factory.mktemp("callbacks"), again=FLOW, later=LATER)
     allow(folder)
     with restarted(running_house, CALLWRIGHT_PROJECT=str(folder)):
         yield port
@@ -99,6 +134,27 @@ def test_a_busy_customer_is_tried_again_later_and_then_no_more(carrier: int, hou
     assert [(fact["outcome"], fact["left"]) for fact in facts(house, call, "CallbackTried")] == [("busy", 1), ("busy", 0)]
     first, second = (fact["at"] for fact in facts(house, call, "RingOutside"))
     assert second - first >= 2.0
+
+
+@pytest.mark.faults
+def test_a_caller_is_called_back_at_the_time_that_was_typed_and_the_next_process_keeps_it(carrier: int, house: LiveHouse) -> None:
+    wished = datetime.fromtimestamp(time.time() + 85, UTC).replace(second=0, microsecond=0)
+    with house.visit(NUMBER, "1121") as visit:
+        house.reaches(visit, "when")
+        visit.phone.rtp.press(f"{wished:%H%M}1")
+        visit.phone.wait_for("released", 30)
+    until(lambda: house.call(visit.call)["state"] == "booked", 10, "the booking")
+    assert [fact["begins"] for fact in facts(house, visit.call, "CallbackBooked")] == [f"{wished:%Y-%m-%d %H:%M}"]
+    with far_phone(carrier, ring=1.0, tone=CUSTOMER_TONE) as far, house.agent_phone("103", ring=0.2, talk=None) as agent:
+        house.kill()
+        house.start()
+        far.wait_for("answered", 110)
+        until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 10, "both to hear one another")
+        far.hang_up()
+        assert is_over(house, visit.call) == "called_back"
+    (rung,) = facts(house, visit.call, "RingAgent")
+    arrived = facts(house, visit.call, "CallArrived")[0]["at"]
+    assert 0 <= rung["at"] - wished.timestamp() < 5, f"the call came at {arrived}"
 
 
 @pytest.mark.parametrize("when", one_of(["booked", "ringing", "talking"]))

@@ -7,12 +7,14 @@ import urllib.request
 
 import pytest
 
+from tests.drawn import faults_only, one_of
 from tests.e2e.hearing import has_heard
 from tests.e2e.house import LATE, MAILED, NO_MAIL, NO_ORDER, PREMIUM, SHARED, UNKNOWN, LiveHouse, Visit
 from tests.phones import until
 
 pytestmark = pytest.mark.pbx
 LIKE = 0.7
+SAID_OR_WAITED = ("greet", "ask_reference", "premium_announcement", "waiting")
 GERMAN = "+4930555000206"
 """Max Neumann, whose record says that he speaks German."""
 
@@ -118,7 +120,7 @@ def test_who_speaks_german_says_the_record_is_spoken_and_written_to_in_german(ho
     assert mails[0]["subject"] == "Ihre Bestellung 104590"
 
 
-@pytest.mark.parametrize("number", [NO_MAIL, NO_ORDER])
+@pytest.mark.parametrize("number", one_of([NO_MAIL, NO_ORDER]))
 def test_without_mail_or_order_an_agent_is_offered(house: LiveHouse, number: str) -> None:
     before = len(house.mails())
     with house.agent_phone("103", ring=0.2, talk=0.5), house.visit(number) as visit:
@@ -150,7 +152,7 @@ def test_nobody_signed_in_is_said_and_the_fallback_takes_the_caller(house: LiveH
         assert visit.phone.heard_of("released") == []
 
 
-@pytest.mark.parametrize("mode", ["slow", "down", "html"])
+@pytest.mark.parametrize("mode", ["slow", *faults_only("down", "html")])
 def test_crm_in_trouble_costs_no_more_than_the_budget_and_is_not_silent(house: LiveHouse, mode: str) -> None:
     house.crm_fault(mode, 6.0 if mode == "slow" else 0.0)
     try:
@@ -166,7 +168,7 @@ def test_crm_in_trouble_costs_no_more_than_the_budget_and_is_not_silent(house: L
         house.crm_fault("off")
 
 
-@pytest.mark.parametrize("step", ["ringing", "greet", "ask_reference", "premium_announcement", "waiting", "offered", "talking"])
+@pytest.mark.parametrize("step", ["ringing", "offered", "talking", *faults_only(*SAID_OR_WAITED)])
 def test_caller_hangs_up_at_every_step(house: LiveHouse, step: str) -> None:
     known = step not in ("ask_reference",)
     ready = step not in ("waiting",)

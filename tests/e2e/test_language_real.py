@@ -1,5 +1,5 @@
-"""The language on real calls: several languages, values in words, parallel questions, automations, subflows, confirm, menus by caller,
-opening hours, and the key that reaches a person.
+"""The language on real calls: several languages, values in words, parallel questions, automations, a shared subflow, confirm, menus by
+caller, opening hours, and the key that reaches a person.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ conditions:
   nobody: has(contact.first_name) && contact.first_name == 'Nobody'
 automations:
   - {on: arrival, action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}, into: contact}
+  - {on: entered, at: greet, action: crm.contact_by_reference, with: {digits: "2722541"}, into: beside}
+  - {on: left, at: greet, action: crm.contact_by_phone, with: {phone: "{{ record.phone }}"}}
 prompts:
   welcome: {en: Welcome to the hotline of many languages. Please stay on the line., de: Willkommen., es: Bienvenido.}
   order:
@@ -44,18 +46,6 @@ prompts:
   about_nobody: {en: "For nobody, press 2.", de: "Das hier hört niemand.", es: "Para nadie."}
   person: {en: You will be connected to a person in a moment., de: Wir verbinden Sie sofort mit einem Menschen., es: Le conectamos.}
   sorry: {en: We are sorry., de: Es tut uns leid., es: Lo sentimos.}
-subflows:
-  greet_in_own_language:
-    start: speak
-    exits: [done]
-    steps:
-      speak: {do: language, to: "{{ contact.language }}", exits: {done: ask, unknown: ask}}
-      ask:
-        do: gather
-        ask:
-          record: {action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}}
-          other: {action: crm.contact_by_reference, with: {digits: "1111111"}}
-        exits: {done: exit.done, some: exit.done, failed: exit.done}
 steps:
   open: {do: hours, calendar: always, exits: {open: welcome, closed: sorry, holiday: sorry}}
   welcome: {do: say, prompt: welcome, exits: {done: known}}
@@ -85,10 +75,27 @@ steps:
 """
 
 
+SUBFLOW = """
+start: speak
+exits: [done]
+steps:
+  speak: {do: language, to: "{{ contact.language }}", exits: {done: ask, unknown: ask}}
+  ask:
+    do: gather
+    ask:
+      record: {action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}}
+      other: {action: crm.contact_by_reference, with: {digits: "1111111"}}
+    exits: {done: exit.done, some: exit.done, failed: exit.done}
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def environment(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What the application runs with here."""
-    environment = {"CALLWRIGHT_PROJECT": str(project(tmp_path_factory.mktemp("language"), spoken=FLOW))}
+    folder = project(tmp_path_factory.mktemp("language"), spoken=FLOW)
+    (folder / "subflows").mkdir()
+    (folder / "subflows" / "greet_in_own_language.yaml").write_text(SUBFLOW)
+    environment = {"CALLWRIGHT_PROJECT": str(folder)}
     with restarted(running_house, **environment):
         yield environment
 
@@ -123,9 +130,13 @@ def test_a_caller_is_served_in_his_own_language_and_reaches_a_person_from_a_menu
         assert house.steps(visit.call) == ["open", "welcome", "known", *inner, "order", "right", "choose", "person", "line", "end"]
         played = [item for entry in house.timeline(visit.call) if entry["type"] == "Play" for item in entry["media"]]
         assert "text:Das hier hört niemand." not in played
-        asked = [entry["at"] for entry in house.timeline(visit.call) if entry["type"] == "StartAction"]
-        assert len(asked) == 3
-        assert asked[1] == asked[2], "both questions left at once"
+        timeline = house.timeline(visit.call)
+        asked = [(entry["at"], entry["action"].removeprefix("crm.contact_by_")) for entry in timeline if entry["type"] == "StartAction"]
+        entered = {entry["step"]: entry["at"] for entry in timeline if entry["type"] == "StepEntered"}
+        assert [by for _, by in asked] == ["phone", "reference", "phone", "reference", "phone"]
+        assert asked[1][0] == entered["greet"], "what is asked beside a step leaves as it is entered"
+        assert asked[2][0] == asked[3][0], "both questions left at once"
+        assert asked[4][0] == entered["order"], "the subflow was left"
 
 
 def test_the_key_cuts_the_welcome_short(house: LiveHouse) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.pbx.local import LocalPbx
+from tests.drawn import one_of
 from tests.pbx import Ari
 from tests.phones import AgentPhone, Caller, free_port, until
 
@@ -39,11 +40,11 @@ def process(*argv: str, log: Path, **environment: str) -> Iterator[subprocess.Po
 class Scene:
     """An application with its watchdog, and the phones of a scene."""
 
-    def __init__(self, stack: ExitStack, pbx: LocalPbx, ari: Ari, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, pbx: LocalPbx, ari: Ari, folder: Path, **environment: str) -> None:
         self.stack, self.pbx, self.ari, self.folder = stack, pbx, ari, folder
         self.port = free_port(socket.SOCK_STREAM)
         self.app = self.start_app()
-        environment = {
+        environment |= {
             "CALLWRIGHT_WATCHDOG_ARI_URL": pbx.ari_url,
             "CALLWRIGHT_WATCHDOG_ARI_PASSWORD": pbx.secrets.ari,
             "CALLWRIGHT_WATCHDOG_HEALTH_URL": f"http://127.0.0.1:{self.port}/healthz",
@@ -75,7 +76,14 @@ def scene(bare_pbx: LocalPbx, ari: Ari, tmp_path: Path) -> Iterator[Scene]:
         yield Scene(stack, bare_pbx, ari, tmp_path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
+@pytest.fixture
+def hasty(bare_pbx: LocalPbx, ari: Ari, tmp_path: Path) -> Iterator[Scene]:
+    """The same with a watchdog of less patience, where how long it waits is not what is tested."""
+    with ExitStack() as stack:
+        yield Scene(stack, bare_pbx, ari, tmp_path, CALLWRIGHT_WATCHDOG_PATIENCE="3")
+
+
+@pytest.mark.parametrize("how", one_of([signal.SIGSTOP, signal.SIGKILL]))
 def test_silent_application_waiting_callers_go_to_the_fallback_and_pairs_stay(scene: Scene, how: signal.Signals) -> None:
     talking_agent, ringing_agent = scene.agent("101", ring=0.1), scene.agent("102", ring=None)
     waiting, talking, offered = scene.caller("+15550201"), scene.caller("+15550202"), scene.caller("+15550203")
@@ -102,36 +110,36 @@ def test_silent_application_waiting_callers_go_to_the_fallback_and_pairs_stay(sc
     talking_agent.wait_for("released", 10)  # the agent is not left in a silent line
 
 
-def test_agent_who_ends_the_call_while_the_application_is_away_frees_the_caller(scene: Scene) -> None:
-    agent, caller = scene.agent("101", ring=0.1), scene.caller("+15550202")
+def test_agent_who_ends_the_call_while_the_application_is_away_frees_the_caller(hasty: Scene) -> None:
+    agent, caller = hasty.agent("101", ring=0.1), hasty.caller("+15550202")
     agent.wait_for("answered", 10)
-    scene.app.send_signal(signal.SIGSTOP)
-    until(lambda: "left 1 in conversation" in (scene.folder / "watchdog.log").read_text(), 15)
+    hasty.app.send_signal(signal.SIGSTOP)
+    until(lambda: "left 1 in conversation" in (hasty.folder / "watchdog.log").read_text(), 15)
     until(lambda: agent.rtp.hears(CALLER), 3)
     agent.hang_up()
     caller.wait_for("released", 10)
 
 
-def test_application_that_is_back_gets_the_next_call_and_is_left_alone(scene: Scene) -> None:
-    scene.app.send_signal(signal.SIGSTOP)
-    until(lambda: "no sign of life" in (scene.folder / "watchdog.log").read_text(), 15)
-    scene.app.send_signal(signal.SIGCONT)
-    until(lambda: "is back" in (scene.folder / "watchdog.log").read_text(), 5)
-    caller = scene.caller("+15550205")
+def test_application_that_is_back_gets_the_next_call_and_is_left_alone(hasty: Scene) -> None:
+    hasty.app.send_signal(signal.SIGSTOP)
+    until(lambda: "no sign of life" in (hasty.folder / "watchdog.log").read_text(), 15)
+    hasty.app.send_signal(signal.SIGCONT)
+    until(lambda: "is back" in (hasty.folder / "watchdog.log").read_text(), 5)
+    caller = hasty.caller("+15550205")
     caller.wait_for("answered", 5)
-    until(lambda: scene.ari.context_of("+15550205") == "callwright-door", 5, "in the application")
+    until(lambda: hasty.ari.context_of("+15550205") == "callwright-door", 5, "in the application")
     until(lambda: caller.rtp.hears_anything(), 5, "music")
-    assert scene.ari.ask("GET", "asterisk/variable", variable="CALLWRIGHT_AWAY_UNTIL") == (200, {"value": "0"})
+    assert hasty.ari.ask("GET", "asterisk/variable", variable="CALLWRIGHT_AWAY_UNTIL") == (200, {"value": "0"})
 
 
-def test_asterisk_that_goes_away_does_not_end_the_watchdog(scene: Scene) -> None:
-    scene.app.send_signal(signal.SIGSTOP)
-    until(lambda: "no sign of life" in (scene.folder / "watchdog.log").read_text(), 15)
-    scene.pbx.kill()
-    until(lambda: "Asterisk:" in (scene.folder / "watchdog.log").read_text(), 10)
-    scene.pbx.start()
-    scene.pbx.wait_ready()
-    caller = scene.caller("+15550206")
+def test_asterisk_that_goes_away_does_not_end_the_watchdog(hasty: Scene) -> None:
+    hasty.app.send_signal(signal.SIGSTOP)
+    until(lambda: "no sign of life" in (hasty.folder / "watchdog.log").read_text(), 15)
+    hasty.pbx.kill()
+    until(lambda: "Asterisk:" in (hasty.folder / "watchdog.log").read_text(), 10)
+    hasty.pbx.start()
+    hasty.pbx.wait_ready()
+    caller = hasty.caller("+15550206")
     caller.wait_for("answered", 5)
-    until(lambda: scene.ari.ask("GET", "asterisk/variable", variable="CALLWRIGHT_AWAY_UNTIL")[1] not in ({"value": ""}, {"value": "0"}), 5)
-    assert scene.watchdog.poll() is None
+    until(lambda: hasty.ari.ask("GET", "asterisk/variable", variable="CALLWRIGHT_AWAY_UNTIL")[1] not in ({"value": ""}, {"value": "0"}), 5)
+    assert hasty.watchdog.poll() is None

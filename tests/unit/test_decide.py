@@ -226,6 +226,9 @@ automations:
   - {on: arrival, action: crm.contact_by_phone, with: {phone: "{{ call.ani }}"}, into: contact}
   - {on: arrival, action: crm.order_link, with: {order: "1"}, into: link}
   - {on: answered, action: crm.contact_by_phone, with: {phone: "2"}, into: late}
+  - {on: entered, at: then, action: crm.contact_by_phone, with: {phone: "5"}, into: last}
+  - {on: entered, at: then, action: crm.contact_by_phone, with: {phone: "nobody keeps it"}}
+  - {on: left, at: check, action: crm.order_link, with: {order: "2"}, into: written}
 steps:
   known: {do: wait_for, variable: contact.answered, max_wait: 5, exits: {set: both, too_long: away}}
   both:
@@ -234,7 +237,8 @@ steps:
       record: {action: crm.contact_by_phone, with: {phone: "3"}}
       other: {action: crm.contact_by_reference, with: {digits: "4"}}
     exits: {done: check, some: away, failed: away}
-  check: {do: switch, cases: {premium: line}, exits: {otherwise: away, failed: away}}
+  check: {do: switch, cases: {premium: then}, exits: {otherwise: away, failed: away}}
+  then: {do: wait_for, variable: last.answered, max_wait: 5, exits: {set: line, too_long: away}}
   line: {do: queue, queue: premium, exits: {talked: away, no_agents: away, too_long: away, failed: away}}
   away: {do: release}
 """
@@ -244,4 +248,4 @@ async def test_what_a_flow_asks_beside_its_steps_and_all_at_once_is_asked_where_
     crm = Crm({"crm.contact_by_phone": ANNA})
     decided = await decide(crm, number="3000", project=project(BESIDE))
     assert (decided["CW_STATUS"], decided["CW_QUEUE"], decided["CW_CONTACT"]) == ("QUEUE", "premium", "c-anna")
-    assert [list(order.params.values()) for order in crm.asked] == [[KNOWN], ["3"], ["4"]]
+    assert [list(order.params.values()) for order in crm.asked] == [[KNOWN], ["3"], ["4"], ["5"]]

@@ -65,6 +65,10 @@ def everything(start: str) -> Program:
         {"on": "session_written", **find, "into": "late", "when": "red"},
         {"on": "queued", **find, "into": "late"},
         {"on": "connected", **find},
+        {"on": "entered", "at": "offer", **find, "into": "late"},
+        {"on": "left", "at": "both", **find, "into": "early"},
+        {"on": "left", "at": "agree", **find, "when": "vip"},
+        {"on": "session_written", "at": "wait", **find, "into": "late"},
     ]
     more = {
         "start": start,

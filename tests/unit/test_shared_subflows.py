@@ -241,6 +241,8 @@ def test_the_commands_know_the_shared_files(tmp_path: Path) -> None:
     assert checked.exit_code == 0, checked.output
     shown = CliRunner().invoke(app, ["flow", "show", "--project", str(folder), "shop"])
     assert "who.ask" in shown.output
+    one = CliRunner().invoke(app, ["flow", "check", str(folder / "subflows" / "identify.yaml")])
+    assert all(f"{name} (" in one.output for name in ("shop", "desk")), "a shared file is proven in every flow"
     other = project(tmp_path / "other", identify=IDENTIFY.replace("Your reference.", "Your number."))
     files = [str(each / "flows" / "shop.yaml") for each in (folder, other)]
     differ = CliRunner().invoke(app, ["flow", "diff", *files])

@@ -24,6 +24,7 @@ CALL_VARIABLES = {
     "call.language": "string",
     "call.agent": "string",
     "call.outcome": "string",
+    "call.callback": "string",
     "call.number_known": "bool",
     "call.returned": "bool",
 }
@@ -173,9 +174,11 @@ class _Check:
                 yield from self.asks((*where, "ask", into), question)
         if isinstance(node, nodes.Speak):
             yield from self.text((*where, "to"), node.to)
-        if isinstance(node, nodes.Hours) and node.calendar not in self.program.tables:
-            yield (*where, "calendar"), unknown("calendar", node.calendar, self.program.calendars)
-        for key in ("prompt", "mask", "review", "retry_no_match", "retry_no_input"):
+        for key in ("calendar", "hours"):
+            calendar = getattr(node, key, None)
+            if calendar and calendar not in self.program.tables:
+                yield (*where, key), unknown("calendar", calendar, self.program.calendars)
+        for key in ("prompt", "prompt_later", "mask", "review", "retry_no_match", "retry_no_input"):
             prompt = getattr(node, key, None)
             if prompt and prompt not in self.program.prompts:
                 yield (*where, key), unknown("prompt", prompt, self.program.prompts)
@@ -187,7 +190,7 @@ class _Check:
         if isinstance(node, nodes.Queue | nodes.Callback):
             yield from self.queue(where, node)
         if isinstance(node, nodes.Email | nodes.Voicemail | nodes.Sms | nodes.Transfer | nodes.Callback):
-            for key in ("to", "subject", "body", "text", "number"):
+            for key in ("to", "subject", "body", "text", "number", "wish"):
                 yield from self.text((*where, key), getattr(node, key, None) or "")
         if isinstance(node, nodes.Bot):
             for name, text in node.parameters.items():
@@ -215,6 +218,8 @@ class _Check:
         yield from self.asks(where, automation)
         if automation.when:
             yield from self.condition((*where, "when"), automation.when)
+        if automation.at:
+            yield from self.step((*where, "at"), automation.at)
 
     def asks(self, where: Path, question: nodes.Ask | nodes.Act | nodes.Lookup | nodes.Automation) -> Iterator[Problem]:
         if question.action not in self.program.outputs:

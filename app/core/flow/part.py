@@ -10,8 +10,15 @@ Seconds = Annotated[float, Field(gt=0, le=14_400)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,5}$")]
 """A step's name; one with dots was put in at publish for a `subflow` step."""
+
 Key = Annotated[str, Field(pattern=r"^[0-9*#]$")]
 Language = Literal["en", "de", "es"]
+
+
+def around(step: str) -> list[str]:
+    """A step, and those of the subflows in which it is, from the inside out."""
+    parts = step.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
 def listed(value: Any) -> Any:

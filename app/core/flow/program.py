@@ -321,10 +321,17 @@ class Callback(SelfService):
     caller who waited in the same `queue` before keeps that place: first enqueue time, credit, and skills and fields where none are given
     here. `queue` and what follows are as in a `queue` step. The agent is rung first, then the customer, for `ring` seconds; one who is not
     reached is tried again after `retry_after` seconds, `attempts` times in all, and at the latest `within` so many seconds of booking.
+
+    `hours` names a calendar: nobody is called back outside of its hours. `wish` is a time of day, four digits as the caller typed them: not
+    before the next time that it is so late there. Where that time is closed, the next opening is meant, and `within` counts from it. Then
+    `prompt_later` is said in place of `prompt`, and `call.callback` has the day and time for it (`date:`, `time:`); else it is "".
     """
 
     do: Literal["callback"]
     prompt: str
+    prompt_later: str | None = None
+    hours: str | None = None
+    wish: str | None = None
     number: str = "{{ call.ani }}"
     through: str | None = None
     queue: str
@@ -349,6 +356,8 @@ class Callback(SelfService):
     def _two_keys(self) -> Callback:
         if self.yes == self.no:
             raise ValueError("yes and no are the same key")
+        if self.hours is None and (self.wish is not None or self.prompt_later is not None):
+            raise ValueError("`wish` and `prompt_later` need `hours`, a calendar")
         return self
 
 
@@ -547,14 +556,27 @@ class Automation(Part):
 
     With `into`, its answer is kept under that name as soon as it is there: `<into>.answered` is false until then, and `<into>.found` false
     where it failed. Without, nobody waits for it. `when` names a condition under which alone it is called.
+
+    `at` names a step: it is called only where that happens on a call which is at this step. A `subflow` step stands for all its steps.
+    `entered` and `left` are about one: a call comes to it, or goes on from it to another step (one that is hung up has `ended`). What an
+    earlier visit brought under `into` is forgotten then.
     """
 
-    on: Literal["arrival", "answered", "queued", "connected", "ended", "session_written"]
+    on: Literal["arrival", "answered", "queued", "connected", "ended", "session_written", "entered", "left"]
+    at: StepName | None = None
     action: str
     parameters: dict[str, str] = Field(alias="with")
     into: Name | None = None
     when: str | None = None
     budget: Annotated[float, Field(gt=0, le=8.0)] = 2.5
+
+    @model_validator(mode="after")
+    def _at_a_step(self) -> Automation:
+        if self.at is None and self.on in ("entered", "left"):
+            raise ValueError(f"expected `at`, the step that is {self.on}")
+        if self.at is not None and self.on == "arrival":
+            raise ValueError("a call that arrives is at no step yet, so that there is no `at`")
+        return self
 
 
 class Program(Part):

@@ -166,7 +166,7 @@ def shape_of(program: Program, step: str) -> Shape:
         return ()
     reach = program.reach_a_person
     person = reach.key if reach and reach.step != step and node.reach_a_person else ""
-    limits = node.length, node.min_length, node.terminator, node.pattern, *node.choices
+    limits = node.length, node.min_length, node.terminator, node.pattern, tuple(node.choices)
     return *limits, node.barge_in, node.between_keys, node.total, person
 
 

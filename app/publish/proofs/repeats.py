@@ -24,6 +24,25 @@ def repeated(subject: Subject) -> Iterator[Finding]:
         why = "this path comes to it twice" if again else "it is asked again when this process dies before the answer"
         what = f"{action} may take effect twice: {why}; declare run.idempotency where the other system knows repeats"
         yield subject.finding("repeated", ("steps", name, "action"), what, again or graph.path_to(name), "warning")
+    yield from _automations(subject)
+
+
+def _automations(subject: Subject) -> Iterator[Finding]:
+    """The same for what is asked beside the steps."""
+    graph = subject.graph
+    for i, automation in enumerate(graph.program.automations):
+        asked = graph.context.actions.get(automation.action)
+        if asked is None or not asked.writes or asked.idempotent:
+            continue
+        step = automation.at if automation.on in ("entered", "left") else None
+        way = graph.path_to(step) if step else None
+        again = graph.cycle(step, graph.edges, lambda edge: True) if step else None
+        if not again and not automation.into:
+            continue
+        why = "this path comes to it twice" if again else "it is asked again when this process dies before the answer"
+        what = f"{automation.action} may take effect twice: {why}; declare run.idempotency where the other system knows repeats"
+        path = Path((*way.edges, *again.edges)) if way and again else way
+        yield subject.finding("repeated", ("automations", i, "action"), what, path, "warning")
 
 
 def _again(subject: Subject, name: str, action: str) -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.publish.graph import Explored, Graph, Path, walk
+from app.publish.graph import Explored, Graph, Path, passes, walk
 from app.publish.meaning import Exit, Read
 from app.publish.proofs.findings import Finding, Subject
 
@@ -22,6 +22,7 @@ HOW = {
     "message": "the message says {variable}",
     "number": "the number that is dialled comes from {variable}",
     "value": "the value is made of {variable}",
+    "automation": "the automation needs {variable}",
 }
 
 
@@ -38,6 +39,22 @@ def unset(subject: Subject) -> Iterator[Finding]:
             if finding:
                 told.add((read.where, variable))
                 yield finding
+    yield from _automations(subject, known)
+
+
+def _automations(subject: Subject, known: _Known) -> Iterator[Finding]:
+    """What is asked beside a step needs what no path has set by then, and so would never be asked."""
+    graph = subject.graph
+    for i, automation in enumerate(graph.program.automations):
+        step = automation.at
+        if step is None:
+            continue
+        leaving = [edge for edge in graph.all_edges() if automation.on == "left" and passes(automation, edge)]
+        for key, text in automation.parameters.items():
+            for read in graph.context.text(text, ("automations", i, "with", key), "automation"):
+                if read.must and known.never(step, read.variable) and not any(_sets(edge.effect, read.variable) for edge in leaving):
+                    what = f"{HOW[read.use].format(variable=_shown(read.variable))}, which no path has set by then"
+                    yield subject.finding("unset", read.where, what, graph.path_to(step))
 
 
 def _unset(subject: Subject, known: _Known, name: str, read: Read) -> Finding | None:

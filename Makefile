@@ -47,6 +47,7 @@ check: $(VENV)/.ready  ## style and types
 faults: desk tools  ## the full fault matrices, resumable; writes build/faults.json
 	@CALLWRIGHT_TEST_RACES=100 $(PY) -m pytest -q --timeout 600 tests/e2e/test_link_faults.py tests/e2e/test_people_faults.py tests/e2e/test_media_faults.py tests/e2e/test_overload.py -m 'not faults'
 	@CALLWRIGHT_TEST_RACES=100 $(PY) -m pytest -q --timeout 600 -m faults tests/e2e
+	@CALLWRIGHT_TEST_KILLS=1000 $(PY) -m pytest -q tests/contract/test_webhooks.py
 	@$(PY) -m tests.faults.run
 
 lock:  ## pin the dependencies again

@@ -119,7 +119,7 @@ class _Drive:
             self._decided(thing)
         while self._beside:
             driving.feed(self._call, await self._ask(self._beside.pop(0)), self._call.answered)
-        out = self._step(partial(driving.begin, self._call, self._call.answered))
+        out = self._step(partial(driving.begin, self._call, "", self._call.answered))
         for _ in range(MAX_MOVES):
             for thing in out:
                 decision = self._decided(thing)

@@ -218,7 +218,7 @@ class Engine:
         running = book.versions()
         await self.store.keep_programs(to_keep(running, Staff(book.queues, book.agents, book.transfers)), self.clock.now())
         flows = tuple(f"{flow.name} {flow.version}" for flow in running)
-        return ev.TookOver(left.now_floor, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
+        return ev.TookOver(left.alive, len(left.live), self.center.blind, book.staff, flows, left.agents, made_with())
 
     def _note_circumstances(self, now: float, pending: Pending) -> None:
         """What was told to the centre by its attributes decides as events do, so the journal has it before the next of them."""

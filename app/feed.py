@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any, NamedTuple
 
 from app.core import events, facts
-from app.store import Store
+from app.store import Forgotten, Store
 
 AT_ONCE = 500
 TOLD = (
@@ -77,6 +77,14 @@ class Feed:
             message = next((message for at, message in _messages(seq, call, records) if at == place), None)
             return None if message is None else await self.veil(message)
         return None
+
+    async def flow_of(self, call: str) -> str:
+        """The flow that a call runs; "" where the journal does not tell, or may not."""
+        try:
+            records = await self._store.history.timeline(call) or ()
+        except Forgotten:
+            return ""
+        return next((str(values["flow"]) for _, (_, name, values, _) in records if name == "FlowBegan"), "")
 
     async def follow(self, place: Place) -> AsyncIterator[tuple[Place, dict[str, Any]]]:
         """Every message after a place, for ever."""

@@ -179,7 +179,7 @@ class Watchdog:
             listening = asyncio.create_task(self._listen(health))
             try:
                 while True:
-                    await self._turn(ari)
+                    await self._turn(ari, health)
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
@@ -187,18 +187,21 @@ class Watchdog:
     async def _listen(self, session: aiohttp.ClientSession) -> None:
         """Keep `heard` at the time of the last sign of life."""
         while True:
-            asked = time.monotonic()
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                async with session.get(self.settings.health_url, timeout=aiohttp.ClientTimeout(total=1.0)) as answer:
-                    if answer.status == 200:
-                        self.heard = asked
+            await self._hear(session)
             await asyncio.sleep(self.settings.poll)
 
-    async def _turn(self, ari: aiohttp.ClientSession) -> None:
+    async def _hear(self, session: aiohttp.ClientSession) -> None:
+        asked = time.monotonic()
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            async with session.get(self.settings.health_url, timeout=aiohttp.ClientTimeout(total=1.0)) as answer:
+                if answer.status == 200:
+                    self.heard = asked
+
+    async def _turn(self, ari: aiohttp.ClientSession, health: aiohttp.ClientSession) -> None:
         """Act once when it is time to, then wait a little."""
         try:
             if self.silent:
-                await self._act(ari)
+                await self._act(ari, health)
             elif self._told_away:
                 await self._ask(ari, "POST", "asterisk/variable", variable=AWAY, value="0")
                 self._told_away = False
@@ -210,10 +213,14 @@ class Watchdog:
         left = self.settings.patience - (time.monotonic() - self.heard)
         await asyncio.sleep(min(max(left, 0.05), self.settings.pause) if left > 0 else self.settings.pause)
 
-    async def _act(self, ari: aiohttp.ClientSession) -> None:
+    async def _act(self, ari: aiohttp.ClientSession, health: aiohttp.ClientSession) -> None:
+        """Let those go who are found, unless the application is heard after they were: they may be its own, since it came back."""
         await self._tell_dialplan(ari)
-        channels = await self._list(ari, "channels")
-        found = plan(self.settings.app, channels, await self._list(ari, "bridges"), self._talked)
+        channels, bridges = await self._list(ari, "channels"), await self._list(ari, "bridges")
+        await self._hear(health)
+        if not self.silent:
+            return
+        found = plan(self.settings.app, channels, bridges, self._talked)
         new_pairs = set(found.pairs) - self._talked
         self._talked |= new_pairs
         now = time.monotonic()

@@ -18,6 +18,8 @@ from .method import ActionDef
 MASK: Final = "•••"
 SHORTEST: Final = 3
 """Characters of a value that is also hidden where it has no name."""
+SHORTEST_NUMBER: Final = 6
+"""The same for a number, of which there are many that mean something else: seconds, levels, ports."""
 KEPT: Final = frozenset({"type", "kind", "at", "call", "id", "request", "action", "state", "step", "flow", "outcome"})
 """What a message is made of: never hidden, whatever values are."""
 
@@ -116,7 +118,7 @@ def _veil(thing: Any, names: frozenset[str], texts: list[str], depth: int) -> An
         for text in texts:
             thing = thing.replace(text, MASK)
         return thing
-    if isinstance(thing, int | float) and not isinstance(thing, bool) and str(thing) in texts:
+    if isinstance(thing, int | float) and not isinstance(thing, bool) and len(str(thing)) >= SHORTEST_NUMBER and str(thing) in texts:
         return MASK
     return thing
 

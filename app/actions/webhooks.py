@@ -49,7 +49,7 @@ class Poster:
     async def post(self, hook: Webhook, ident: str, at: int, body: bytes) -> str:
         """Why the body was not taken, or "" when it was (any 2xx). The answer's own body is not read."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=self._guard.resolver, limit_per_host=4, ttl_dns_cache=None)
+            connector = aiohttp.TCPConnector(resolver=self._guard.resolver, limit=0, ttl_dns_cache=None)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=SECONDS),

@@ -124,6 +124,8 @@ class Call:
     played_at: float = 0.0
     unsure: str = ""
     """A playback that was under way when the process changed: when it is over too soon, it was never begun."""
+    unsent: bool = False
+    """The process before is not known to have lived for long enough to have it begun, either: when it is not found, it was not."""
     recording: str = ""
     asking: dict[str, commands.Command] = field(default_factory=dict)
     """The open step's requests that have no answer yet, by their ids."""
@@ -131,6 +133,8 @@ class Call:
     """Automations whose answer is wanted and not there yet: by request, the action, its parameters, its budget, and what is hidden."""
     newest: dict[str, str] = field(default_factory=dict)
     """By the number of an automation at a step, its last request: what an earlier one brings comes too late."""
+    timed: str = ""
+    """The name of the deadline that is set for the flow's open wait; "" for none."""
     asked_until: float = 0.0
     """Until when the open step waits for the answer to a request that was asked again."""
     entry: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +146,8 @@ class Call:
     script: Script[str] | None = None
     out: list[Any] = field(default_factory=list)
     muted: bool = False
-    _scope: dict[str, dict[str, Any]] | None = None
+    _spaces: dict[str, dict[str, Any]] | None = None
+    """`vars` as texts see them, once a text has asked; kept beside them from then on."""
 
     # ---- what steps use ------------------------------------------------------------------------------------------------
 
@@ -164,23 +169,25 @@ class Call:
     def set(self, name: str, value: Any) -> None:
         """Store a variable by its dotted name."""
         self.vars[name] = value
-        self._scope = None
+        if self._spaces is not None:
+            space, _, key = name.partition(".")
+            self._spaces.setdefault(space, {})[key] = value
 
     def write(self, name: str, value: Any) -> None:
         """Store or take away what another system may write; other names are left alone."""
         if name.startswith(SPACE) and value is None:
             self.vars.pop(name, None)
+            self._spaces = None
         elif name.startswith(SPACE):
-            self.vars[name] = value
-        self._scope = None
+            self.set(name, value)
 
     def keep(self, space: str, values: Mapping[str, Any]) -> None:
         """Store an action's attributes under the name that the flow chose. One that has no value stays unset."""
         self.forget(space)
-        for name, value in values.items():
-            if value is not None:
-                self.vars[f"{space}.{name}"] = value
-        self._scope = None
+        kept = {name: value for name, value in values.items() if value is not None}
+        if kept:
+            self.spaces[space] = kept
+            self.vars |= {f"{space}.{name}": value for name, value in kept.items()}
 
     def keep_found(self, space: str, answer: Event | None) -> bool:
         """Store an answer under a name, with `<name>.found`: whether it succeeded and, where it counts, counted one.
@@ -196,9 +203,8 @@ class Call:
 
     def forget(self, space: str) -> None:
         """Drop what an earlier action stored under a name: of two records that differ nothing may be mixed."""
-        for name in [name for name in self.vars if name.startswith(f"{space}.")]:
-            del self.vars[name]
-        self._scope = None
+        for key in self.spaces.pop(space, ()):
+            del self.vars[f"{space}.{key}"]
 
     def test(self, condition: str) -> bool:
         """Whether a named condition holds; raises `ConditionFailed`."""
@@ -269,23 +275,28 @@ class Call:
 
     def know(self, values: dict[str, Any]) -> None:
         """These are the variables now, and no others."""
-        self.vars, self._scope = values, None
+        self.vars, self._spaces = values, None
 
     @contextmanager
     def knowing(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Variables that are there for a moment, for texts and conditions that are not the flow's own."""
-        own = self.vars
-        self.vars, self._scope = {**own, **values}, None
+        own, spaces = self.vars, self._spaces
+        self.know({**own, **values})
         try:
             yield
         finally:
-            self.vars, self._scope = own, None
+            self.vars, self._spaces = own, spaces
+
+    @property
+    def spaces(self) -> dict[str, dict[str, Any]]:
+        """The variables by their space, as texts see them; not to be changed."""
+        if self._spaces is None:
+            self._spaces = nested(self.vars)
+        return self._spaces
 
     def fill(self, text: str) -> str:
         """A text with this call's variables; raises `BadText` where one has no value."""
-        if self._scope is None:
-            self._scope = nested(self.vars)
-        return fill(text, self._scope)
+        return fill(text, self.spaces)
 
     def fill_or_empty(self, text: str) -> str:
         """A text, or "" where a variable in it has no value."""

@@ -208,7 +208,7 @@ class Center:
         self.emit(call, facts.FlowBegan(call.id, flow.name, flow.version, self.book.staff))
         automations.start(self, call, "arrival")
         start = self._back_to_place(call, event.returning, now)
-        self.run(call, now, lambda: driving.begin(call, now, start))
+        self.run(call, now, driving.begin, start)
 
     def _back_to_place(self, call: Call, kept: Mapping[str, Any], now: float) -> str:
         """The step at which a caller goes on who comes back from the fallback; "" for one who begins at the beginning."""
@@ -232,29 +232,31 @@ class Center:
             self.ignored[f"{type(event).__name__} for no call"] += 1
             return
         awaited = len(call.automated)
-        self.run(call, now, lambda: driving.feed(call, event, now))
+        self.run(call, now, driving.feed, event)
         if len(call.automated) != awaited:
             self.touch(call)
         if isinstance(event, ev.SessionWritten):
             automations.start(self, call, "session_written")
 
-    def run(self, call: Call, now: float, step: Callable[[], list[Any]]) -> None:
-        """Let a call's flow take a step, and carry out what it asks of the centre.
+    def run(self, call: Call, now: float, drive: Callable[[Call, Any, float], list[Any]], what: Any) -> None:
+        """Drive a call's flow (one of `app.core.driving`, with what that takes), and carry out what it asks of the centre.
 
         Where nothing comes of it (a key of several), the call's row stays as it is: the journal has the event, and driving the open
         step again brings it back.
         """
         try:
-            for out in step():
+            came = drive(call, what, now)
+            if came:
                 self.touch(call)
+            for out in came:
                 if isinstance(out, Order):
                     self._order(call, out, now)
-                else:
-                    self._out.append(out)
-                    if type(out) is facts.StepLeft:
-                        call.marks |= marks_of((out.exit,))
-                    if isinstance(out, do.Answer):
-                        automations.start(self, call, "answered")
+                    continue
+                self._out.append(out)
+                if type(out) is facts.StepLeft:
+                    call.marks |= marks_of((out.exit,))
+                elif type(out) is do.Answer:
+                    automations.start(self, call, "answered")
         except Exception as error:
             self.take_error_exit(call, f"{type(error).__name__}: {error}", now)
         self.set_wait(call)
@@ -272,7 +274,7 @@ class Center:
             call.music = False
             self.emit(call, do.StopMusic(call.id))
         call.failed, call.leaving = True, ""
-        self.run(call, now, lambda: driving.divert(call, call.flow.program.on_error, now))
+        self.run(call, now, driving.divert, call.flow.program.on_error)
 
     def _let_go(self, call: Call, error: str) -> None:
         """The error exit failed too: back to the dialplan, and not to be brought back."""
@@ -353,7 +355,7 @@ class Center:
         elif call.caller:
             fact = facts.Outcome(call.id, outcome)
             self.emit(call, fact)
-            self.run(call, now, lambda: driving.feed(call, fact, now))
+            self.run(call, now, driving.feed, fact)
 
     # ---- time --------------------------------------------------------------------------------------------------------
 
@@ -369,7 +371,7 @@ class Center:
     def _call_timer(self, call: Call, event: ev.TimerFired, now: float) -> None:
         if event.timer.startswith("wait "):
             if call.caller:
-                self.run(call, now, lambda: driving.feed(call, event, now))
+                self.run(call, now, driving.feed, event)
         elif event.timer == "pop" and call.phase == OFFERED:
             self.offers.ring(call, now)
         elif event.timer == "ring" and call.phase == OFFERED and call.offer:
@@ -411,9 +413,11 @@ class Center:
 
     def set_wait(self, call: Call) -> None:
         """Keep the one deadline of the flow's open wait."""
-        self.timers.cancel_prefixed(call.id, "wait ")
+        if call.timed:
+            self.timers.cancel(call.id, call.timed)
+        call.timed = "" if call.deadline is None else f"wait {call.waits}"
         if call.deadline is not None:
-            self.timers.set(call.id, f"wait {call.waits}", call.deadline)
+            self.timers.set(call.id, call.timed, call.deadline)
 
     def queue_log(self, call: Call, agent: str, event: str, values: Iterable[str]) -> None:
         if call.place:

@@ -11,11 +11,13 @@ written; `outward` that it has an effect outside the PBX, before which the commi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
+from app.core.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Command:
     """An order about one call."""
 
@@ -27,12 +29,12 @@ class Command:
 # ---- for the PBX ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer(Command):
     """Answer the caller's channel."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Play(Command):
     """Play media to the caller, one after another, under one id.
 
@@ -45,14 +47,14 @@ class Play(Command):
     language: str = "en"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopPlay(Command):
     """Stop a playback; it then ends as usual. One that has ended is silence."""
 
     playback: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartRecord(Command):
     """Record what the caller says, after a beep, in Asterisk, under an id of ours.
 
@@ -66,26 +68,26 @@ class StartRecord(Command):
     terminator: str = "#"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopRecord(Command):
     """End a recording now; it then ends as usual. One that has ended is silence."""
 
     recording: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartMusic(Command):
     """Music on hold for the caller, until `StopMusic` or a conversation."""
 
     music: str = "default"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopMusic(Command):
     """No more music for the caller."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MarkPlace(Command):
     """Write the caller's place on the channel itself, as `CW_*` variables, so that the fallback can keep it without us.
 
@@ -97,7 +99,7 @@ class MarkPlace(Command):
     priority: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RingAgent(Command):
     """Create a leg, join it to the caller's bridge (made when it is not there), and dial it. `alone`: there is no caller (any more).
 
@@ -115,7 +117,7 @@ class RingAgent(Command):
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RingOutside(Command):
     """As `RingAgent`, but dial a number through a trunk: a call that costs money. `number` is digits, with a plus before them or not."""
 
@@ -129,7 +131,7 @@ class RingOutside(Command):
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JoinBridge(Command):
     """Put the caller and a leg into a bridge (after a take-over found one of them outside)."""
 
@@ -137,7 +139,7 @@ class JoinBridge(Command):
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Talk(Command):
     """Agent and customer are there: stop whatever the customer still hears besides the agent."""
 
@@ -145,7 +147,7 @@ class Talk(Command):
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldCaller(Command):
     """Music for the caller while the agent is away from the conversation."""
 
@@ -153,7 +155,7 @@ class HoldCaller(Command):
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResumeCaller(Command):
     """Back from hold."""
 
@@ -161,7 +163,7 @@ class ResumeCaller(Command):
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HangUpLeg(Command):
     """End a leg, ringing or up. One that has gone is silence."""
 
@@ -169,7 +171,7 @@ class HangUpLeg(Command):
     cause: int = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HangUp(Command):
     """End the caller's channel. One that has gone is silence."""
 
@@ -180,7 +182,7 @@ FOR_GOOD: Mapping[str, str] = {"CW_RELEASED": "1"}
 """The mark of a caller whom a flow released, and who therefore is not brought back."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Release(Command):
     """Give the caller back to the dialplan, with `CW_*` variables of ours. Answered by `CallerLeft`."""
 
@@ -188,14 +190,14 @@ class Release(Command):
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DropBridge(Command):
     """Destroy a bridge of ours, after its channels have left. One that has gone is silence."""
 
     bridge: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueLog(Command):
     """One line of Asterisk's queue_log: `event` in its own vocabulary (ENTERQUEUE, CONNECT, ...)."""
 
@@ -210,7 +212,7 @@ class QueueLog(Command):
 # ---- for the outside --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartAction(Command):
     """Begin a described method of another system. Answered by `ActionSucceeded` or `ActionFailed` in `budget` seconds.
 
@@ -231,7 +233,7 @@ class StartAction(Command):
         return {**self.params, **self.secret} if self.hidden else self.params
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendMail(Command):
     """Send one message, already rendered; `request` becomes its Message-ID. Answered by `MailSent` or `MailFailed`.
 
@@ -248,7 +250,7 @@ class SendMail(Command):
     attachment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendSms(Command):
     """Send one text message; `request` is what a gateway knows a repetition by. Answered by `SmsSent` or `SmsFailed`."""
 
@@ -260,7 +262,7 @@ class SendSms(Command):
     budget: float = 8.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeepRecording(Command):
     """Copy a finished recording from Asterisk to our own shelf, or (`move`) leave none there.
 
@@ -272,14 +274,14 @@ class KeepRecording(Command):
     move: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DropRecording(Command):
     """Delete a recording, in Asterisk and on our shelf. One that has gone is silence."""
 
     recording: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartBot(Command):
     """Connect the caller's sound, both ways, with a program that the settings name, and keep it so.
 
@@ -291,7 +293,7 @@ class StartBot(Command):
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellBot(Command):
     """A message for the program: its `type` (`start`, `key`, `session`) and what it says. One that has gone is silence."""
 
@@ -301,7 +303,7 @@ class TellBot(Command):
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopBot(Command):
     """Take the caller back from the program, which is told so. One that has gone is silence."""
 
@@ -311,7 +313,7 @@ class StopBot(Command):
 # ---- for the agents' desks --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pop(Command):
     """Show an offer with its record on the agent's screen. Answered by `DeskAcknowledged`, if a desk is there."""
 
@@ -320,7 +322,7 @@ class Pop(Command):
     card: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WithdrawPop(Command):
     """The offer is off; `reason` is what the agent is told."""
 

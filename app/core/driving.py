@@ -7,7 +7,7 @@ that tries, keys and counters come back exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -33,13 +33,15 @@ from app.core.events import (
 )
 from app.core.flow import program as nodes
 from app.core.flow.part import around
-from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, shortest
+from app.core.flow.script import PERSON, VEILED, LeaveWill, Order, Wait, longest, shortest
 from app.core.flow.secret import takes_keys
 from app.core.flow.steps import STEPS
 
 MAX_STEPS = 200
 ERROR_STEPS = 20
 """Steps that a call has beyond those for its error exit."""
+SENT_WITHIN = 1.0
+"""Seconds after which an order has certainly gone out."""
 REASK = 2.5
 """Seconds a request that is asked again after a take-over has at least."""
 _ANSWERS = (ActionSucceeded, ActionFailed, MailSent, MailFailed, SmsSent, SmsFailed, RecordingKept, RecordingLost)
@@ -65,43 +67,22 @@ class FlowError(Exception):
     """A flow did something that it must not: ran for too many steps, or has no such prompt."""
 
 
-def begin(call: Call, now: float, step: str = "") -> list[Any]:
-    """Enter the flow at its first step, or at the one named."""
+def begin(call: Call, step: str, now: float) -> list[Any]:
+    """Enter the flow at a step, or ("") at its first."""
     call.now = now
     _enter(call, step or call.flow.program.start)
     return _taken(call)
 
 
-def feed(call: Call, event: Event | facts.Fact, now: float) -> list[Any]:
+def feed(call: Call, event: Any, now: float) -> list[Any]:
     """Let one event of this call reach its flow; gives what that brought about, in order: facts, commands, orders."""
     call.now = now
     call.events += 1
-    if isinstance(event, DigitPressed):
-        if not _note_key(call, event.digit):
+    heed = _HEED.get(type(event))
+    if heed is not None:
+        event = heed(call, event)
+        if event is None:
             return _taken(call)
-        if call.script is not None and _wants_a_person(call, call.flow.program.steps[call.step]):
-            _to_a_person(call)
-            return _taken(call)
-    elif isinstance(event, SessionWritten):
-        for name, value in event.values.items():
-            call.write(name, value)
-    elif isinstance(event, facts.TakenOver):
-        call.unsure = call.playing
-        _more_time(call, now)
-        _forget_secrets(call)
-    elif isinstance(event, SecretKey):
-        call.note_secret_key(event)
-    elif isinstance(event, PlaybackEnded) and event.playback == call.playing:
-        never_begun = event.playback == call.unsure and call.play is not None and now - call.played_at < shortest(call.play.media)
-        if never_begun and call.play is not None:
-            call.unsure = ""
-            _emit(call, call.play)
-            return _taken(call)
-        call.playing, call.unsure, call.play = "", "", None
-    elif isinstance(event, ActionSucceeded | ActionFailed) and (into := automations.into_of(call, event.request)) is not None:
-        event = automations.keep(call, into, event)
-    elif isinstance(event, RecordingEnded) and event.recording == call.recording:
-        call.recording = ""
     if call.wait is None or call.script is None:
         return _taken(call)
     if isinstance(event, TimerFired):
@@ -112,7 +93,88 @@ def feed(call: Call, event: Event | facts.Fact, now: float) -> list[Any]:
     return _taken(call)
 
 
-def _is_for_the_step(call: Call, event: Event | facts.Fact) -> bool:
+def _pressed(call: Call, event: DigitPressed) -> DigitPressed | None:
+    """A key is kept for whoever wants keys, unless it reaches a person. What is no key of a telephone's twelve is none."""
+    digit = event.digit
+    if len(digit) != 1 or digit not in "0123456789*#":
+        return None
+    swallow, call.swallow = call.swallow, ""
+    if digit == swallow and not call.keys and call.now <= call.swallow_until:
+        return None
+    call.keys = (call.keys + digit)[:MAX_KEYS]
+    if call.script is not None and _wants_a_person(call, call.flow.program.steps[call.step]):
+        _to_a_person(call)
+        return None
+    return event
+
+
+def _typed(call: Call, event: SecretKey) -> SecretKey:
+    call.note_secret_key(event)
+    return event
+
+
+def _written(call: Call, event: SessionWritten) -> SessionWritten:
+    for name, value in event.values.items():
+        call.write(name, value)
+    return event
+
+
+def _taken_over(call: Call, fact: facts.TakenOver) -> facts.TakenOver:
+    call.unsure = call.playing
+    call.unsent = 0 < fact.last < call.played_at + SENT_WITHIN
+    _more_time(call, call.now)
+    _forget_secrets(call)
+    return fact
+
+
+def _played(call: Call, event: PlaybackEnded) -> PlaybackEnded | None:
+    """A prompt is over; one that was never begun, because the process changed, is played again."""
+    if event.playback != call.playing:
+        return event
+    if event.playback == call.unsure and call.play is not None and _never_began(call, event, call.play):
+        _play_again(call, call.play)
+        return None
+    call.playing, call.unsure, call.play = "", "", None
+    return event
+
+
+def _never_began(call: Call, ended: PlaybackEnded, order: commands.Play) -> bool:
+    """Whether a playback that was under way at the take-over had not been heard."""
+    return (ended.unseen and call.unsent) or call.now - call.played_at < shortest(order.media)
+
+
+def _play_again(call: Call, order: commands.Play) -> None:
+    call.unsure = ""
+    _emit(call, order)
+    if call.wait is not None and PlaybackEnded in call.wait.kinds:
+        call.deadline = call.now + longest(order.media)
+
+
+def _answered(call: Call, event: ActionSucceeded | ActionFailed) -> Event:
+    into = automations.into_of(call, event.request)
+    return event if into is None else automations.keep(call, into, event)
+
+
+def _recorded(call: Call, event: RecordingEnded) -> RecordingEnded:
+    if event.recording == call.recording:
+        call.recording = ""
+    return event
+
+
+_HEED: dict[type[Any], Callable[[Call, Any], Any]] = {
+    DigitPressed: _pressed,
+    SecretKey: _typed,
+    SessionWritten: _written,
+    facts.TakenOver: _taken_over,
+    PlaybackEnded: _played,
+    ActionSucceeded: _answered,
+    ActionFailed: _answered,
+    RecordingEnded: _recorded,
+}
+"""What an event changes about a call whatever its flow waits for. It gives what the flow is to hear of it, or None for nothing."""
+
+
+def _is_for_the_step(call: Call, event: Any) -> bool:
     """Whether an event that is waited for is no answer to an earlier step's request, and none that came twice."""
     request = getattr(event, "request", None)
     return request is None or call.asking.pop(request, None) is not None
@@ -184,17 +246,6 @@ def _forget_secrets(call: Call) -> None:
             _advance(call, ActionFailed(call.id, request, "lost"))
 
 
-def _note_key(call: Call, digit: str) -> bool:
-    """Keep a key for whoever wants keys; whether there is one. What is no key of a telephone's twelve is none."""
-    if len(digit) != 1 or digit not in "0123456789*#":
-        return False
-    swallow, call.swallow = call.swallow, ""
-    if digit == swallow and not call.keys and call.now <= call.swallow_until:
-        return False
-    call.keys = (call.keys + digit)[:MAX_KEYS]
-    return True
-
-
 def _wants_a_person(call: Call, node: Any) -> bool:
     """Whether the key that reaches a person is all that was typed, in a step that has no use for it."""
     return call.keys != "" and not getattr(node, "TAKES_KEYS", True) and call.keys == call.person_key(node)
@@ -231,7 +282,7 @@ def _enter(call: Call, step: str) -> None:
         node = call.flow.program.steps[step]
         call.steps += 1
         call.step, call.asked_until, call.asking = step, 0.0, {}
-        if takes_keys(node):
+        if VEILED in call.keys and takes_keys(node):
             call.keys = call.keys.replace(VEILED, "")
         call.note(facts.StepEntered(call.id, step, node.do, call.steps))
         _beside(call, "entered", step)
@@ -321,8 +372,9 @@ def _emit(call: Call, order: commands.Command | Order) -> None:
 
 
 def _state_at_entry(call: Call) -> dict[str, Any]:
-    state = dict(zip(AT_ENTRY, _at_entry(call), strict=True))
-    return {**state, "vars": dict(call.vars), "heard": sorted(call.heard), "newest": dict(call.newest), "at": call.now}
+    state: dict[str, Any] = dict(zip(AT_ENTRY, _at_entry(call), strict=True))
+    state["vars"], state["heard"], state["newest"], state["at"] = call.vars.copy(), sorted(call.heard), call.newest.copy(), call.now
+    return state
 
 
 def stand_at(call: Call, entry: Mapping[str, Any]) -> None:

@@ -10,18 +10,20 @@ Times inside an event are seconds since the epoch on the engine's clock. Causes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
+
+from app.core.frozen import frozen
 
 Json: TypeAlias = Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """Anything that happened."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallEvent(Event):
     """Something that happened to one call; `call` is our own random id (32 hex digits), minted by the PBX adapter."""
 
@@ -31,7 +33,7 @@ class CallEvent(Event):
 # ---- the PBX: the caller's own channel -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallArrived(CallEvent):
     """A caller's channel entered the application.
 
@@ -49,7 +51,7 @@ class CallArrived(CallEvent):
     returning: Mapping[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallerLeft(CallEvent):
     """The caller's channel is no longer ours: hung up by either side, or (`elsewhere`) continued in the dialplan. Comes once."""
 
@@ -57,14 +59,14 @@ class CallerLeft(CallEvent):
     elsewhere: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DigitPressed(CallEvent):
     """One DTMF key of the caller: one of `0-9*#ABCD`."""
 
     digit: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecretKey(CallEvent):
     """A key of the caller for a sensitive input, in place of its `DigitPressed`: the `count`th of a try, or 0 for one that counts nothing.
 
@@ -78,15 +80,19 @@ class SecretKey(CallEvent):
     paused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlaybackEnded(CallEvent):
-    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played."""
+    """A `Play` of ours has finished or was stopped; `ok` is False when nothing could be played.
+
+    `unseen`: it was not there when it was looked for after a gap, so that it has ended or never began.
+    """
 
     playback: str
     ok: bool = True
+    unseen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordingEnded(CallEvent):
     """A `StartRecord` of ours is over, by a key, silence, its length or the end of the caller.
 
@@ -102,14 +108,14 @@ class RecordingEnded(CallEvent):
 # ---- the PBX: legs to agents ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LegRinging(CallEvent):
     """The agent's phone rings (180 or 183)."""
 
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LegAnswered(CallEvent):
     """The agent's phone was answered; the leg was in the caller's bridge before, so they hear each other already.
 
@@ -120,18 +126,18 @@ class LegAnswered(CallEvent):
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LegEnded(CallEvent):
     """A leg is gone. `cause` as the PBX gave it: 17 busy, 19 no answer, 20 unreachable, 21 declined, 26 cancelled by us.
 
-    -1: it was ordered, and there never was one.
+    -1: it was ordered, and there never was one. -2: it rang when it was last seen; whether it was answered since, nobody saw.
     """
 
     leg: str
     cause: int = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandRefused(CallEvent):
     """The PBX refused a command of ours for good (not a 404 on something that has gone, which is silence)."""
 
@@ -143,21 +149,21 @@ class CommandRefused(CallEvent):
 # ---- the PBX: the link ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PbxLost(Event):
     """The event link to Asterisk broke or went silent. Calls may well be up."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PbxBack(Event):
     """The link is up again. `restarted` says that Asterisk itself began anew, so that no earlier call can be alive."""
 
     restarted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallFound(CallEvent):
     """Reconciliation met a live call of ours; comes after the events that it inferred for that call.
 
@@ -175,7 +181,7 @@ class CallFound(CallEvent):
 # ---- actions, mail, sessions ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActionSucceeded(CallEvent):
     """An action's answer, already reduced to the typed response attributes it declares."""
 
@@ -184,7 +190,7 @@ class ActionSucceeded(CallEvent):
     ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActionFailed(CallEvent):
     """An action failed. `reason`: timeout, refused, status, fault, auth, malformed, too_big, breaker_open, busy, guard, bad_request."""
 
@@ -194,14 +200,14 @@ class ActionFailed(CallEvent):
     ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MailSent(CallEvent):
     """The mail server took the message."""
 
     request: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MailFailed(CallEvent):
     """The mail server refused the message, or could not be reached."""
 
@@ -209,14 +215,14 @@ class MailFailed(CallEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SmsSent(CallEvent):
     """The gateway took the text message."""
 
     request: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SmsFailed(CallEvent):
     """No text message: `bad_number`, `bad_text`, `refused` (by the gateway), `unreachable`, `timeout` (it may have been sent).
 
@@ -227,7 +233,7 @@ class SmsFailed(CallEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordingKept(CallEvent):
     """A recording is on our own shelf, under its name. `voiced` is how many seconds of it are no silence."""
 
@@ -235,7 +241,7 @@ class RecordingKept(CallEvent):
     voiced: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordingLost(CallEvent):
     """A recording could not be fetched from Asterisk, or not be written: `missing`, `unreachable`, `disk`."""
 
@@ -243,14 +249,14 @@ class RecordingLost(CallEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BotBegan(CallEvent):
     """Caller and bot are connected. `bot` is the request by which it was asked for."""
 
     bot: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BotEnded(CallEvent):
     """The bot has given the call back by `exit`, a name of its choice (`done` unless it says another), or is gone (`failed`).
 
@@ -262,12 +268,12 @@ class BotEnded(CallEvent):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionEvent(CallEvent):
     """Another system's wish about a live call; refused (`SessionRefused`) where it cannot be granted."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionWritten(SessionEvent):
     """Another system wrote variables (flat, under `ivr`) into a live call; null takes one away.
 
@@ -279,7 +285,7 @@ class SessionWritten(SessionEvent):
     expected: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallSteered(SessionEvent):
     """Another system sent a live call to a named entry of its flow."""
 
@@ -290,36 +296,36 @@ class CallSteered(SessionEvent):
 # ---- agents -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentEvent(Event):
     """Something that happened to one agent."""
 
     agent: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentSignedIn(AgentEvent):
     """The agent signed in at a desk."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentSignedOut(AgentEvent):
     """The agent signed out."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentBecameReady(AgentEvent):
     """The agent asked for work."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentBecameNotReady(AgentEvent):
     """The agent wants no more work, for a reason."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentFinishedWrapUp(AgentEvent):
     """The agent completed the work after a call."""
 
@@ -328,21 +334,21 @@ class AgentFinishedWrapUp(AgentEvent):
     remarks: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentRejected(AgentEvent):
     """The agent declined an offer at the desk."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentHungUp(AgentEvent):
     """The agent ended the conversation at the desk."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeskAcknowledged(AgentEvent):
     """The desk shows the pop of this call's offer."""
 
@@ -350,17 +356,17 @@ class DeskAcknowledged(AgentEvent):
     offer: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeskFound(AgentEvent):
     """A desk of the agent is connected."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeskLost(AgentEvent):
     """No desk of the agent is connected any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentPhoneChanged(AgentEvent):
     """The agent's phone: reachable (registered and answering), and in use by anything at all."""
 
@@ -371,7 +377,7 @@ class AgentPhoneChanged(AgentEvent):
 # ---- ourselves --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimerFired(Event):
     """A deadline of the core has passed. `owner` is a call's id, `agent:<id>` or "" (the centre); `timer` is the core's name for it."""
 
@@ -379,9 +385,9 @@ class TimerFired(Event):
     timer: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TookOver(Event):
-    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything.
+    """This process continues what an earlier one left. `last` is the last time the earlier one wrote anything, if only its lease.
 
     The rest is what a replay needs to take over as this process did: whether it was blind at first, the hash of its queues and agents, its
     flows (`name version`, in order), the agents' rows that it found, and the versions of the program itself and of its evaluators.
@@ -396,7 +402,7 @@ class TookOver(Event):
     made_with: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CircumstancesChanged(Event):
     """The engine set one of the centre's attributes of these names since the event before. Journaled for replays, never handled."""
 
@@ -405,14 +411,14 @@ class CircumstancesChanged(Event):
     store_away: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepFailed(CallEvent):
     """Something in the handling of one call raised; the call takes its error exit."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowPublished(Event):
     """Somebody publishes a flow's program, known by its hash `version`: a new number, or the one that this content has already.
 
@@ -430,7 +436,7 @@ class FlowPublished(Event):
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowsRead(Event):
     """The application has started, and these are the programs in the project's files: hash by flow.
 

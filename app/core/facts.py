@@ -8,18 +8,20 @@ when it is driven anew after a take-over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from app.core.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Fact:
     """Something the core brought about."""
 
     call: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowBegan(Fact):
     """The call runs this version of a flow to its end. `staff` is the hash of the queues and agents there are."""
 
@@ -28,7 +30,7 @@ class FlowBegan(Fact):
     staff: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepEntered(Fact):
     """The flow entered a step, which `does` this kind of thing; `n` counts the steps of this call."""
 
@@ -37,7 +39,7 @@ class StepEntered(Fact):
     n: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepLeft(Fact):
     """The flow left a step by one of its exits."""
 
@@ -45,7 +47,7 @@ class StepLeft(Fact):
     exit: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VariableSet(Fact):
     """A step stored a value under a name; `value` is masked where the flow says so."""
 
@@ -53,7 +55,7 @@ class VariableSet(Fact):
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Queued(Fact):
     """The call waits in a queue. `credit` seconds move it forward (or back), `first` is its first enqueue time."""
 
@@ -64,7 +66,7 @@ class Queued(Fact):
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offered(Fact):
     """The call is reserved for one agent; `decision` is the record of what the ACD saw."""
 
@@ -73,7 +75,7 @@ class Offered(Fact):
     decision: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OfferEnded(Fact):
     """The offer came to nothing: `no_answer`, `busy`, `rejected`, `unreachable`, `withdrawn`, `failed`."""
 
@@ -82,7 +84,7 @@ class OfferEnded(Fact):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connected(Fact):
     """Caller and agent talk. `waited` is seconds since the first enqueue."""
 
@@ -91,7 +93,7 @@ class Connected(Fact):
     waited: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TalkEnded(Fact):
     """The conversation is over; `by` is `caller`, `agent` or `lost`. `talked` is in seconds."""
 
@@ -100,7 +102,7 @@ class TalkEnded(Fact):
     talked: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome(Fact):
     """What a step that waits for somebody to talk to learns.
 
@@ -111,14 +113,14 @@ class Outcome(Fact):
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transferred(Fact):
     """The caller talks to the number, or the agent, that a flow transferred the call to."""
 
     to: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferEnded(Fact):
     """The transfer is over: as `Outcome` names it. `talked` is in seconds."""
 
@@ -126,7 +128,7 @@ class TransferEnded(Fact):
     talked: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallbackBooked(Fact):
     """The caller will be called back, with the place in the queue from `first` on (epoch seconds); dialled `attempts` times at most.
 
@@ -139,7 +141,7 @@ class CallbackBooked(Fact):
     begins: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallbackTried(Fact):
     """A customer was not reached: `busy`, `no_answer`, `failed`, `agent_left`, or `closed` (not dialled). `left`: tries there are still."""
 
@@ -147,19 +149,21 @@ class CallbackTried(Fact):
     left: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallbackEnded(Fact):
     """The callback is over: `called_back` (the customer talked to an agent) or `not_reached`."""
 
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TakenOver(Fact):
-    """Another process goes on with the call from here."""
+    """Another process goes on with the call from here. `last` is when the one before was last alive; 0: not told."""
+
+    last: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallEnded(Fact):
     """The call is over, once.
 
@@ -173,7 +177,7 @@ class CallEnded(Fact):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WrapUpEnded(Fact):
     """The agent's work after the call is done, by button or by deadline."""
 
@@ -183,7 +187,7 @@ class WrapUpEnded(Fact):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Noticed(Fact):
     """Something that a person who reads the call's timeline should see."""
 
@@ -191,7 +195,7 @@ class Noticed(Fact):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VersionChanged(Fact):
     """A version of a flow is `active`, `canary`, `retired` or `taken_back` from now on; `call` is always ""."""
 

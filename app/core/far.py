@@ -9,7 +9,7 @@ from app.core.commands import HangUpLeg
 GRACE = 5.0
 """Seconds beyond the ring time after which a leg that told nothing is given up."""
 CANCELLED = 26
-OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer"}
+OUTCOMES = {17: "busy", 21: "busy", 18: "no_answer", 19: "no_answer", -2: "no_answer"}
 """What a far leg's end means that was never answered, by its cause; any other is `failed`."""
 OUTSIDE = "outside"
 

@@ -33,6 +33,7 @@ REASONS = {
     26: "failed",
     41: "failed",
     -1: "withdrawn",
+    -2: "withdrawn",
 }
 VERBS = {"failed": "reject", "withdrawn": "withdraw", "desk_lost": "withdraw", "rejected": "reject"}
 """What an offer that failed means for the agent: a phone that cannot be rung is not tried again at once for the same call."""

@@ -26,6 +26,7 @@ class UnknownRecord(ValueError):
 
 
 def _plan(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
+    """The fields that are kept of a type: name, default, and whether it is a tuple."""
     plan = []
     for f in dataclasses.fields(kind):
         if not f.metadata.get("kept", True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from app.core import commands as do
@@ -10,7 +9,7 @@ from app.core import driving, facts
 from app.core import events as ev
 from app.core.agents import DESK_GRACE
 from app.core.book import AWAY
-from app.core.call import OFFERED, QUEUED, TALKING, Call, Offer
+from app.core.call import OFFERED, QUEUED, TALKING, Call
 
 if TYPE_CHECKING:
     from app.core.center import Center
@@ -35,9 +34,9 @@ class Recovery:
         """Requests whose answers died with the process before us are asked again, with time enough for an answer."""
         center = self._center
         for call in [call for call in center.calls.values() if call.caller]:
-            fact = facts.TakenOver(call.id)
+            fact = facts.TakenOver(call.id, event.last)
             center.emit(call, fact)
-            center.run(call, now, partial(driving.feed, call, fact, now))
+            center.run(call, now, driving.feed, fact)
             for again in driving.ask_again(call):
                 center.emit(call, again)
         center.wills.took_over(now)
@@ -49,7 +48,10 @@ class Recovery:
         center.settle()
 
     def found(self, event: ev.CallFound, now: float) -> None:
-        """A call of ours lives after a gap: issue what was ordered and is not so."""
+        """A call of ours lives after a gap: issue what was ordered and is not so.
+
+        Legs that are gone have been told of by now; one that is not among those found was ordered since.
+        """
         center = self._center
         call = center.calls.get(event.call)
         if call is None or not call.caller:
@@ -59,15 +61,13 @@ class Recovery:
             center.emit(call, do.Answer(call.id))
         if call.leaving:
             center.emit(call, do.HangUp(call.id) if call.leaving == "hangup" else do.Release(call.id, AWAY, do.FOR_GOOD))
-        elif call.phase == OFFERED and call.offer:
-            self._find_leg(call, call.offer, event, now)
         elif call.far:
             center.transfers.found(call, event, now)
         elif call.phase == TALKING and call.offer and call.offer.leg in event.legs:
             call.offer.answered = call.offer.at  # nobody knows when it was: they may have talked for long
             joined = call.offer.leg in event.bridged
             center.emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, call.offer.leg))
-        elif call.phase == QUEUED or call.music:
+        elif call.phase in (QUEUED, OFFERED) or call.music:
             center.emit(call, do.StartMusic(call.id, self._music(call)))
         for bot in driving.bots(call):
             center.emit(call, do.StartBot(call.id, bot.request, bot.bot, again=True))
@@ -77,9 +77,3 @@ class Recovery:
     def _music(self, call: Call) -> str:
         queue = self._center.book.queues.get(call.place.queue) if call.place and call.phase in (QUEUED, OFFERED) else None
         return queue.music if queue else "default"
-
-    def _find_leg(self, call: Call, offer: Offer, event: ev.CallFound, now: float) -> None:
-        """A phone that rings goes on ringing; an order to ring that never went out frees the agent for another try."""
-        self._center.emit(call, do.StartMusic(call.id, self._music(call)))
-        if offer.leg and offer.leg not in event.legs:
-            self._center.offers.failed(call, "withdrawn", now)

@@ -23,12 +23,12 @@ from app.core.offers import waiting_of
 
 _NOT_PLAIN = {
     *("flow", "place", "offer", "far", "heard", "vars", "newest", "keys", "wait", "deadline", "play", "asking", "entry", "now"),
-    *("secrets", "script", "out", "muted"),
+    *("timed", "secrets", "script", "out", "muted"),
 }
 _PLAIN = tuple(f.name for f in fields(Call) if f.name not in _NOT_PLAIN and not f.name.startswith("_"))
 _FLOW_OWNS = (
     *("step", "steps", "minted", "waits", "events", "swallow", "swallow_until"),
-    *("playing", "played_at", "unsure", "recording", "asked_until"),
+    *("playing", "played_at", "unsure", "unsent", "recording", "asked_until"),
 )
 _CENTRE_OWNS = tuple(name for name in _PLAIN if name not in _FLOW_OWNS)
 _PLACE, _OFFER, _FAR = (tuple(f.name for f in fields(kind)) for kind in (Place, Offer, Far))

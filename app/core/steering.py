@@ -49,7 +49,7 @@ class Steering:
             call.play = None
             center.emit(call, do.StopPlay(call.id, call.playing))
         call.keys = ""
-        center.run(call, now, lambda: driving.divert(call, step, now))
+        center.run(call, now, driving.divert, step)
 
     def _session_of(self, event: ev.SessionEvent) -> Call:
         call = self._center.calls.get(event.call)

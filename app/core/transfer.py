@@ -169,12 +169,10 @@ class Transfers:
         call.phase = FLOW
 
     def found(self, call: Call, event: ev.CallFound, now: float) -> None:
-        """After a gap: talking goes on, ringing goes on; a dial of which there is no trace is not repeated."""
+        """After a gap: talking goes on, ringing goes on."""
         far = call.far
         assert far is not None
-        if far.leg not in event.legs:
-            self._over(call, "failed", "withdraw", now)
-        elif far.answered:
+        if far.answered:
             joined = far.leg in event.bridged
             self._center.emit(call, (do.Talk if joined else do.JoinBridge)(call.id, call.bridge, far.leg))
         else:

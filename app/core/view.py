@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.core.call import DIALLING, OFFERED, TALKING, Call
-from app.core.flow.texts import nested
 
 if TYPE_CHECKING:
     from app.core.book import Book
@@ -47,10 +46,9 @@ def live_view(call: Call) -> LiveCall:
 
 def card_of(call: Call, book: Book) -> dict[str, Any]:
     """What the agent is shown of a call: the very record that the flow used."""
-    spaces = nested(call.vars)
     place = call.place
     queue = book.queues.get(place.queue) if place else None
-    contact = spaces.pop("contact", {})
+    contact = call.spaces.get("contact", {})
     return {
         "call": call.id,
         "queue": place.queue if place else "",
@@ -60,10 +58,10 @@ def card_of(call: Call, book: Book) -> dict[str, Any]:
         "caller": call.ani,
         "callback": call.booking.get("number", ""),
         "name": call.name,
-        "contact": contact if contact.get("found") else {},
+        "contact": dict(contact) if contact.get("found") else {},
         "reference": (place.attach if place else {}).get("reference", ""),
         "attached": dict(place.attach) if place else {},
-        "vars": spaces.get("vars", {}),
+        "vars": dict(call.spaces.get("vars", {})),
         "first_enqueue": place.first if place else 0.0,
         "flow": call.flow.program.flow,
         "wrap_up": queue.wrap_up if queue else 0.0,

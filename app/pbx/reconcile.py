@@ -11,7 +11,7 @@ is as it was ordered: answered), and last the callers whose arrival nobody saw.
 | a leg gone | `LegEnded` |
 | a leg ringing, that was not | `LegRinging` |
 | a leg up, that was not | `LegAnswered` |
-| a playback gone | `PlaybackEnded` |
+| a playback gone | `PlaybackEnded`, `unseen` |
 | a recording that is not live | `RecordingEnded`: it is stored, or never was |
 | a caller in our application whom nobody knows | `CallArrived` |
 """
@@ -26,12 +26,14 @@ from typing import Any, TypeAlias
 
 from app.core import events
 from app.core.view import LiveCall
-from app.pbx.book import BRIDGE, LEG, MEDIA, NO_ANSWER, NORMAL, TEMPORARY
+from app.pbx.book import BRIDGE, LEG, MEDIA, NORMAL, TEMPORARY
 
 Json: TypeAlias = Mapping[str, Any]
 
 NEVER_WAS = -1
 """The cause of a leg that was ordered and is not there: nobody's phone rang."""
+UNSEEN = -2
+"""The cause of a leg that rang and is not there: answered meanwhile or not, and ended by whom, cannot be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
                 playbacks=tuple(each for each in live.playbacks if each in found.playbacks),
             )
         )
-        out += [events.PlaybackEnded(live.call, each) for each in live.playbacks if each not in found.playbacks]
+        out += [events.PlaybackEnded(live.call, each, unseen=True) for each in live.playbacks if each not in found.playbacks]
     for each in live.recordings:
         state = found.recordings.get(each, "")
         if state != "live":
@@ -106,7 +108,7 @@ def _one_call(live: LiveCall, found: Snapshot) -> list[events.Event]:
 def _one_leg(call: str, leg: str, believed: str, found: Snapshot, alive: dict[str, str]) -> list[events.Event]:
     channel = found.channels.get(leg)
     if channel is None or not channel.ours:
-        best = {"created": NEVER_WAS, "ringing": NO_ANSWER}.get(believed, NORMAL)
+        best = {"created": NEVER_WAS, "ringing": UNSEEN}.get(believed, NORMAL)
         return [events.LegEnded(call, leg, _lost_cause(found, best))]
     state = {"Up": "up", "Ringing": "ringing"}.get(channel.state, "down")
     alive[leg] = state

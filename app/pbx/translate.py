@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from app.core import events
+from app.core.frozen import frozen
 from app.pbx.book import ASKED, ENTERED, LEG, RINGING, UP, Book, Caller, Leg
 
 Json: TypeAlias = Mapping[str, Any]
@@ -47,14 +47,14 @@ UNWANTED: tuple[str, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LegEntered(events.CallEvent):
     """A leg of ours is in our application and can be joined and dialled. For the adapter alone; never posted."""
 
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelLeft(events.CallEvent):
     """The caller's channel is out of our application and of its bridge. For the adapter alone; never posted."""
 

@@ -33,7 +33,8 @@ class Recovered:
     """What the last process left.
 
     `now_floor` is the highest `at` ever committed (0.0 when nothing was). `journal` has, for each live call, its rows from
-    its arrival on: (seq, at, records) in order. `versions` are the rows that `Batch.versions` took.
+    its arrival on: (seq, at, records) in order. `versions` are the rows that `Batch.versions` took. `alive` is when that process wrote
+    anything, if only its lease, for the last time.
     """
 
     now_floor: float
@@ -41,3 +42,4 @@ class Recovered:
     agents: dict[str, dict[str, Any]]
     journal: dict[str, list[tuple[int, float, list[Record]]]]
     versions: list[dict[str, Any]] = field(default_factory=list)
+    alive: float = 0.0

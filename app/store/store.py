@@ -61,6 +61,7 @@ class Store:
         self._at = 0.0
         self._unsure = False
         self._tenure = Tenure()
+        self._alive = 0.0  # when the holder of the lease before us last extended it
         self._seen: tuple[int, float, float] | None = None  # token and expiry of somebody else's lease, and when first seen
 
     @classmethod
@@ -193,7 +194,7 @@ class Store:
         with _without_collections():
             for call, wrapped in keys:
                 self._ring.add(call, bytes(wrapped))
-            found = Recovered(self._at, {}, {}, {})
+            found = Recovered(self._at, {}, {}, {}, alive=max(self._at, self._alive))
             for call, sealed in lives:
                 found.live[call] = loads(self._ring.open(call, f"live:{call}", sealed))
                 found.journal[call] = []
@@ -229,6 +230,7 @@ class Store:
         except LeaseLost:  # the row changed since we looked: its holder lives, or somebody else was faster
             raise LeaseHeld("a process that has just written", TTL) from None
         self._tenure = Tenure(token, started + TTL)
+        self._alive = row.expires - TTL if row.token else 0.0
         await self._catch_up()
 
     def _refuse_while_alive(self, row: Any) -> None:

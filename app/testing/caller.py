@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core import events as ev
 from app.core.call import OFFERED, QUEUED, Call
 from app.core.flow.compiled import Compiled
+from app.core.frozen import frozen
 from app.testing.sound import Ear, Silence
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ KEY = 0.2
 """Seconds from one key to the next."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """Something that was played: when it began (epoch seconds), its words, and the phrases as the flow gave them."""
 

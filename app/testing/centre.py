@@ -94,7 +94,9 @@ class VirtualCentre:
         self._turns: list[tuple[float, ev.Event, list[Any]]] = []
         self._in_rows = 0
         self._outside = Outside(self)
-        self._noters: dict[type[Any], Callable[[Any], None]] = {
+        self._takers = self._outside.takers
+        self._takers |= {
+            ev.CallArrived: self._arrived,
             facts.StepEntered: self._entered,
             facts.StepLeft: self._left,
             facts.CallEnded: self._ended,
@@ -231,29 +233,29 @@ class VirtualCentre:
 
     def happen(self, event: ev.Event) -> list[Any]:
         """Something happens now; what came of it. Raises `IllegalMove` for an agent's wish that cannot be granted."""
+        now, takers = self.now, self._takers
         event = self.center.veiled(event)
-        out = self.center.handle(event, self.now)
-        self._turns.append((self.now, event, out))
-        if isinstance(event, ev.CallArrived):
-            self._arrived(event)
-        else:
-            self._outside.notice(event)
-        home = getattr(event, "call", "") or getattr(event, "owner", "")
-        others = set()
+        out = self.center.handle(event, now)
+        self._turns.append((now, event, out))
+        take = takers.get(type(event))
+        if take is not None:
+            take(event)
+        concerned = {getattr(event, "call", "") or getattr(event, "owner", "")}
         for thing in out:
-            if thing.call != home:
-                others.add(thing.call)
-            if isinstance(thing, do.Command):
-                self._outside.carry_out(thing)
-            elif (note := self._noters.get(type(thing))) is not None:
-                note(thing)
-        for id_ in (home, *others):
+            concerned.add(thing.call)
+            take = takers.get(type(thing))
+            if take is not None:
+                take(thing)
+            elif isinstance(thing, do.Command):
+                self._outside.not_taken(thing)
+        for id_ in concerned:
             call = self.calls.get(id_)
             if call is not None:
-                call.ear.listen(call.core, self.now)
-        if not len(self._turns) & 63:
+                call.ear.listen(call.core, now)
+        turns = len(self._turns)
+        if not turns & 63:
             self.center.touched()
-        if len(self._turns) - self._in_rows > MANY_EVENTS and not self.center.calls:
+        if turns - self._in_rows > MANY_EVENTS and not self.center.calls:
             self._settle_rows()
         return out
 

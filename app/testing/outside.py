@@ -34,7 +34,7 @@ class Outside:
         self._centre = centre
         self.unknown: dict[str, None] = {}
         """Commands that nobody carried out."""
-        self._carriers: dict[type[Any], Callable[[Any], None]] = {
+        self.takers: dict[type[Any], Callable[[Any], None]] = {
             do.Answer: self._answer,
             do.Play: self._play,
             do.StopPlay: self._stop_play,
@@ -59,8 +59,10 @@ class Outside:
             do.StartBot: self._start_bot,
             do.TellBot: self._nothing,
             do.StopBot: self._nothing,
+            ev.PlaybackEnded: self._playback_ended,
+            ev.LegEnded: self._leg_ended,
         }
-        self._notices: dict[type[Any], Callable[[Any], None]] = {ev.PlaybackEnded: self._playback_ended, ev.LegEnded: self._leg_ended}
+        """What carries out each kind of command, and what comes of each kind of event."""
 
     def on(self, command: type[do.Command], answer: Answer) -> None:
         """A test says what comes of a kind of command."""
@@ -70,19 +72,10 @@ class Outside:
             if come is not None:
                 self._centre.later(*(come if isinstance(come, tuple) else (AT_ONCE, come)))
 
-        self._carriers[command] = carry
+        self.takers[command] = carry
 
-    def carry_out(self, command: do.Command) -> None:
-        """Do what the core wants done."""
-        self._carriers.get(type(command), self._unknown)(command)
-
-    def notice(self, event: ev.Event) -> None:
-        """A prompt or a phone is over."""
-        notice = self._notices.get(type(event))
-        if notice is not None:
-            notice(event)
-
-    def _unknown(self, command: do.Command) -> None:
+    def not_taken(self, command: do.Command) -> None:
+        """Nobody carries this out."""
         self.unknown[type(command).__name__] = None
 
     def _playback_ended(self, event: ev.PlaybackEnded) -> None:
@@ -153,7 +146,7 @@ class Outside:
     def _ring_outside(self, command: do.RingOutside) -> None:
         """A customer who is called back answers, while the agent waits on the line; of other calls outside a test says what comes."""
         if not command.alone:
-            self._unknown(command)
+            self.not_taken(command)
             return
         for agent in self._centre.agents.values():
             if agent.leg and agent.leg.call == command.call:

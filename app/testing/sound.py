@@ -10,13 +10,13 @@ the caller's turn while the flow waits for keys alone, not for another system's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from app.core import events as ev
 from app.core.call import FLOW, Call
 from app.core.flow.spoken import text_in
+from app.core.frozen import frozen
 
 WORDS_A_MINUTE = 150.0
 SECONDS_A_CHARACTER = 0.06
@@ -51,7 +51,7 @@ def text_of(media: tuple[str, ...]) -> str:
     return " ".join(said[0] if (said := text_in(item, "")) else item for item in media)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Silence:
     """Nothing to hear for `seconds`, from `at` (epoch seconds), with the flow at `step`."""
 

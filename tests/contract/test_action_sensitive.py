@@ -139,8 +139,8 @@ def test_it_is_known_wherever_a_flow_keeps_it():
 
 
 def test_values_are_hidden_by_name_and_by_value_and_short_ones_by_name_alone():
-    thing = {"type": "4711", "text": "the PIN is 4711", "n": 4711, "ok": True, "vars": {"pin": "4711", "level": "1"}, "list": ["4711 1"]}
-    assert veiled(thing, {"pin", "level"}, ["4711", "1", True, None]) == {
+    thing = {"type": "4711", "text": "the PIN is 4711", "n": 471100, "ok": True, "vars": {"pin": "4711", "level": "1"}, "list": ["4711 1"]}
+    assert veiled(thing, {"pin", "level"}, ["4711", 471100, "1", True, None]) == {
         "type": "4711",
         "text": "the PIN is •••",
         "n": "•••",
@@ -152,4 +152,12 @@ def test_values_are_hidden_by_name_and_by_value_and_short_ones_by_name_alone():
         "type": "VariableSet",
         "name": "contact.pin",
         "value": "•••",
+    }
+
+
+def test_a_short_number_without_the_name_is_one_of_many_that_mean_something_else():
+    assert veiled({"queue": {"wrap_up": 120}, "vars": {"pin": 120}, "text": "120"}, {"pin"}, [120]) == {
+        "queue": {"wrap_up": 120},
+        "vars": {"pin": "•••"},
+        "text": "•••",
     }

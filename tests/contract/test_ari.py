@@ -579,8 +579,8 @@ async def test_a_new_process_finds_the_calls_of_the_old_one(fake: FakeAri) -> No
             ev.PbxBack(False),
             ev.LegRinging(call, leg),
             ev.CallFound(call, True, f"{call}-br1", {leg: "ringing"}, (leg,), (f"{call}-pb2",)),
-            ev.PlaybackEnded(call, f"{call}-pb1"),
-            ev.LegEnded(gone, f"{gone}-leg1", 19),
+            ev.PlaybackEnded(call, f"{call}-pb1", unseen=True),
+            ev.LegEnded(gone, f"{gone}-leg1", -2),
             ev.CallerLeft(gone, 16),
             ev.CallerLeft(left, 16, elsewhere=True),
         ]

@@ -21,6 +21,9 @@ from tests.phones import AgentPhone, Caller, until
 
 QUIET_SECONDS = 3.0
 """Within which every call is under control again on a machine that does nothing else."""
+HEARD_WITHIN = 1.5
+"""Seconds after which the watchdog, which asks every half second, has heard of a process. On a slow machine two that live for a moment
+only would be one silence to it, and callers be let go."""
 AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
 
 
@@ -41,10 +44,12 @@ def start(house: LiveHouse, **environment: str) -> float:
 
 
 def start_armed(house: LiveHouse, failpoint: str, **environment: str) -> None:
-    """Replace the running application by one that dies at a failpoint."""
+    """Replace the running application by one that dies at a failpoint, but not before the watchdog has heard of it."""
     if house.installation.pid("application") is not None:
         house.kill()
     start(house, **environment, **{VARIABLE: failpoint})
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > HEARD_WITHIN, HEARD_WITHIN + 1)
 
 
 def ready(house: LiveHouse) -> bool:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests.e2e.house import LATE, MAILED, NO_MAIL, PREMIUM, UNKNOWN, LiveHouse
 from tests.faults.case import AGENT_TONE, Case, dies, ended_as, found_after, insist, start, start_armed, talk, told, under_control_soon
 from tests.phones import AgentPhone, Caller, until
 
 POINTS = ("before_handled", "before_persist", "after_persist", "after_command")
+ORDERS = dict.fromkeys(("SendMail", "SendSms", "StartAction", "StartBot"), "request") | {"Play": "playback", "RingAgent": "leg"}
+"""What is ordered twice at most over one death of the application, and the key that says which two are the same order."""
 REFERENCE = "4424777"
 """Of a premium customer, who calls from a number that nobody knows."""
 
@@ -47,7 +49,9 @@ class Scene:
         began = self.dies_and_is_started(cut_off=False)
         call = self.call
         if self.house.ended(call) is None:
-            self.measured["regained"] = under_control_soon(found_after(self.house, [call], began))
+            found = until(lambda: found_after(self.house, [call], began), 5, "the call to be found")
+            assert isinstance(found, list)
+            self.measured["regained"] = under_control_soon(found)
 
     def dies_and_is_started(self, *, cut_off: bool = True) -> float:
         """The application has died, and is started again; when that began. Without `cut_off` no caller may have been sent away."""
@@ -103,7 +107,7 @@ class Scene:
         entries = self.house.timeline(self.call)
         steps = Counter(entry["step"] for entry in entries if entry["type"] == "StepEntered")
         assert max(steps.values()) == 1, f"a step ran twice: {steps}"
-        for kind, key in (("Play", "playback"), ("SendMail", "request"), ("StartAction", "request"), ("RingAgent", "leg")):
+        for kind, key in ORDERS.items():
             given = Counter(entry[key] for entry in entries if entry["type"] == kind)
             assert max(given.values(), default=0) <= 2, f"{kind} was ordered more than once again: {given}"
         assert sum(entry["type"] == "CallEnded" for entry in entries) == 1
@@ -275,7 +279,7 @@ def saying_goodbye(scene: Scene) -> None:
     scene.ends("self_service")
 
 
-Play = Callable[[Scene], None]
+Play: TypeAlias = Callable[[Scene], None]
 SCENES: dict[str, tuple[Play, dict[str, str | tuple[Play, str]]]] = {
     "answer": (
         until_an_agent,
@@ -372,18 +376,26 @@ SCENES: dict[str, tuple[Play, dict[str, str | tuple[Play, str]]]] = {
 """For each step the scene that passes it, and for each point what passes there: a type, its number, a scene of its own."""
 
 
-@contextmanager
-def scene(house: LiveHouse, failpoint: str) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        yield Scene(house, failpoint, stack)
+Around: TypeAlias = Callable[[LiveHouse, ExitStack], dict[str, str]]
+"""What a scene needs besides the installation, for as long as it lasts: the variables with which the application is started."""
 
 
-def play(act: Play, failpoint: str, house: LiveHouse) -> dict[str, Any]:
+def play(act: Play, failpoint: str, house: LiveHouse, *, around: Around | None = None) -> dict[str, Any]:
     """One scene, and what was measured in it."""
-    with scene(house, failpoint) as on:
-        act(on)
+    with ExitStack() as stack:
+        scene = Scene(house, failpoint, stack, **(around(house, stack) if around else {}))
+        act(scene)
     house.check()
-    return on.measured
+    return scene.measured
+
+
+def cases(scenes: Mapping[str, Mapping[str, tuple[Play, str]]], around: Around) -> list[Case]:
+    """The cases of a matrix: for each step and point the scene, and what passes there."""
+    return [
+        Case(f"A1/{step}/{point}", partial(play, act, f"{point}:{thing}", around=around))
+        for step, points in scenes.items()
+        for point, (act, thing) in points.items()
+    ]
 
 
 def _case(step: str, point: str) -> Case:

@@ -13,15 +13,14 @@ import wave
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tests.e2e.carrier import allow, far_phone, set_up
 from tests.e2e.house import LiveHouse
 from tests.e2e.variant import project
-from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, told
-from tests.faults.kill_points import Scene
+from tests.faults.case import AGENT_TONE, CALLER_TONE, Case, dies, told
+from tests.faults.kill_points import Play, Scene, cases, play
 from tests.phones import RATE, free_port, until
 
 NUMBER = "+4930555000555"
@@ -70,11 +69,11 @@ steps:
 """
 
 
-def files() -> str:
+def files(house: LiveHouse, stack: ExitStack) -> dict[str, str]:
     """The demo's project with the flows of these cases."""
-    folder: Path = project(Path(tempfile.mkdtemp(prefix="outside-")), message=MESSAGE, outside=OUTSIDE, back=BACK)
+    folder = project(Path(tempfile.mkdtemp(prefix="outside-")), message=MESSAGE, outside=OUTSIDE, back=BACK)
     allow(folder)
-    return str(folder)
+    return {"CALLWRIGHT_PROJECT": str(folder)}
 
 
 def leaving_a_message(scene: Scene) -> None:
@@ -118,16 +117,21 @@ def put_through(scene: Scene, *, known: bool) -> None:
     assert len(far.sipp.logged("invite")) == known, "the number was dialled twice, or not at all"
 
 
-def called_back(scene: Scene, *, known: bool) -> None:
-    """The customer's phone rings once. A dial of which the next process does not know whether it went out is a try that failed."""
+def called_back(scene: Scene, *, known: bool, let_go: bool = False) -> None:
+    """The customer's phone rings once. A dial of which the next process does not know whether it went out is a try that failed.
+
+    Where the process stays away until the watchdog has `let_go` the agent, who waits for the customer, the agent is rung again.
+    """
     port = free_port()
     set_up(scene.house, port)
     far = scene.stack.enter_context(far_phone(port, ring=1.0, tone=CUSTOMER_TONE))
     scene.caller(NUMBER, "1120")
-    scene.is_heard()
-    scene.phone.rtp.press("1")
+    scene.press_into_the_crash("1", "ask")
     scene.phone.wait_for("released", 20)
     agent = scene.agent("103")
+    if let_go:
+        dies(scene.house)
+        agent.wait_for("released", 25)
     scene.dies_and_is_started()
     until(lambda: agent.rtp.hears(CUSTOMER_TONE) and far.rtp.hears(AGENT_TONE), 20, lambda: told(scene.house, scene.call))
     far.hang_up()
@@ -138,7 +142,7 @@ def called_back(scene: Scene, *, known: bool) -> None:
 
 reached, lost = partial(called_back, known=True), partial(called_back, known=False)
 ringing, unknown = partial(put_through, known=True), partial(put_through, known=False)
-SCENES: dict[str, dict[str, tuple[Any, str]]] = {
+SCENES: dict[str, dict[str, tuple[Play, str]]] = {
     "record": {
         "before_handled": (leaving_a_message, "RecordingEnded"),
         "before_persist": (leaving_a_message, "StartRecord"),
@@ -166,17 +170,7 @@ SCENES: dict[str, dict[str, tuple[Any, str]]] = {
 }
 
 
-def play(act: Any, failpoint: str, house: LiveHouse) -> dict[str, Any]:
-    """One scene, and what was measured in it."""
-    with ExitStack() as stack:
-        scene = Scene(house, failpoint, stack, CALLWRIGHT_PROJECT=files())
-        act(scene)
-    house.check()
-    return scene.measured
-
-
 CASES = [
-    Case(f"A1/{step}/{point}", partial(play, act, f"{point}:{thing}"))
-    for step, points in SCENES.items()
-    for point, (act, thing) in points.items()
+    *cases(SCENES, files),
+    Case("A5/callback", partial(play, partial(called_back, known=True, let_go=True), "before_handled:LegAnswered", around=files)),
 ]

@@ -96,7 +96,7 @@ def tables(results: Results) -> Iterable[Table]:
     steps = dict.fromkeys(name.split("/")[1] for name in results if name.startswith("A1/"))
     for step in steps:
         matrix.add_row(step, *(_mark(results.get(f"A1/{step}/{point}")) for point in POINTS))
-    others = Table("fault", "survived", "measured", title="A2 to A7, B2", title_justify="left")
+    others = Table("fault", "survived", "measured", title="A2 to A7, B2, B7", title_justify="left")
     for name, row in results.items():
         if not name.startswith("A1/"):
             others.add_row(name, _mark(row), _short(row))

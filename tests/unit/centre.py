@@ -71,7 +71,7 @@ class Sim:
     def __init__(self, centre_book: Book | None = None) -> None:
         self.book = centre_book or book()
         self.center = Center(self.book)
-        self.now = 1_000_000.0
+        self.now = self.died = 1_000_000.0
         self.out: list[Any] = []
         self.journal: dict[str, list[tuple[float, Any]]] = {}
         self.live: dict[str, dict[str, Any]] = {}
@@ -102,7 +102,7 @@ class Sim:
         """The event with which a process begins that found these rows of agents, and the calls that are live."""
         self.kept |= to_keep(self.book.versions(), Staff(self.book.queues, self.book.agents, self.book.transfers))
         flows = tuple(f"{flow.name} {flow.version}" for flow in self.book.versions())
-        return ev.TookOver(self.now, len(self.live), self.center.blind, self.book.staff, flows, agents)
+        return ev.TookOver(self.died, len(self.live), self.center.blind, self.book.staff, flows, agents)
 
     def _add_rows(self, event: ev.Event, out: list[Any]) -> None:
         """The rows of the journal, as the engine writes them."""
@@ -170,8 +170,10 @@ class Sim:
             self.happen(due)
         self.now = until
 
-    def crash(self) -> None:
-        """The process dies and the next one takes over from what was written down."""
+    def crash(self, away: float = 0.0) -> None:
+        """The process dies and the next one takes over, so many seconds later, from what was written down."""
+        self.died = self.now
+        self.now += away
         center = Center(self.book)
         trouble = restore(center, self.live, self.agents, self.journal, self.now)
         assert trouble == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -301,6 +301,13 @@ def test_the_zones_clocks_are_known_at_any_time(zone: str) -> None:
     for n in range(0, 24 * 400, 7):
         moment = at("2026-01-01 00:00") + 3600 * n
         assert known.local(moment) == datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
+
+
+def test_a_day_is_told_by_its_date() -> None:
+    plain = Table(since=0.0, until=1e11, open=(), holidays=())
+    for day in range(80_000):
+        moment = datetime(1970, 1, 1, 12, tzinfo=UTC) + timedelta(day)
+        assert plain.local(moment.timestamp()) == f"{moment:%Y-%m-%d} 12:00"
 
 
 def test_hours_round_the_clock_never_close_and_the_clocks_time_is_found_across_a_change() -> None:

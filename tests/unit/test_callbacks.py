@@ -19,6 +19,7 @@ from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.saving import history_row
 from app.core.transfer import GRACE, Rules
+from app.pbx.reconcile import Found, Snapshot, reconcile
 from app.proving import prove_files
 from app.testing.centre import VirtualCentre
 from app.testing.project import Project
@@ -326,6 +327,28 @@ def test_a_dial_of_which_there_is_no_trace_is_a_try_and_not_repeated_at_once() -
     assert sim.center.calls[call].phase == DIALLING
     sim.happen(ev.LegEnded(call, customer(sim, call), -1))
     assert (len(sim.all(do.RingOutside, call)), sim.center.calls[call].phase, work(sim)) == (1, BOOKED, [])
+
+
+@pytest.mark.parametrize("caller", [False, True])
+def test_a_phone_let_go_while_nobody_saw_is_rung_again_and_its_agent_not_blamed(caller: bool) -> None:
+    """The agent may have answered: after ten seconds without us the watchdog hangs up whoever has nobody to talk to."""
+    sim = centre(start="wait" if caller else "call")
+    call = "call1"
+    if not caller:
+        booked(sim)
+    sim.agent_is_ready("ann")
+    if caller:
+        sim.dial(ani=NUMBER, dnis="1")
+    sim.rings(call)
+    sim.crash()
+    channels = {sim.center.calls[call].channel: Found("Up", True)} if caller else {}
+    for event in reconcile(sim.center.live_calls(), Snapshot(channels=channels)):
+        sim.happen(event)
+    assert sim.center.acd.state("ann")["presence"] == "ready"
+    assert len(sim.all(do.RingAgent, call)) == 2
+    sim.answers(call)
+    assert sim.center.calls[call].phase == (TALKING if caller else DIALLING)
+    assert sim.all(facts.CallbackTried, call) == []
 
 
 def test_a_pbx_that_begins_anew_loses_the_caller_and_not_the_booking() -> None:

@@ -293,12 +293,14 @@ class CentreMachine(RuleBasedStateMachine):
         self.owed.clear()
         for event in reconcile(self.sim.center.live_calls(), self.snapshot(restarted)):
             self.happen(event)
-        self.send()
         known = {leg for live in self.sim.center.live_calls() for leg in live.legs}
         for line in self.lines.values():
             for stray in set(line.legs) - known:
                 del line.legs[stray]
                 line.bridged.discard(stray)
+        self.send()
+        ringing = {leg for line in self.lines.values() for leg in line.legs}
+        assert ringing <= {leg for live in self.sim.center.live_calls() for leg in live.legs}, "a phone rings for an offer that is over"
 
     def hidden(self, data: st.DataObject) -> None:
         """Things that happen while nobody of ours sees them."""

@@ -16,6 +16,7 @@ from app.core.flow.program import Program
 from app.core.session import SessionRefused
 from app.core.transfer import GRACE, Rules
 from app.core.wills import AGAIN, END_WITHIN
+from app.pbx.reconcile import Found, Snapshot, reconcile
 from tests.unit.centre import Sim
 
 QUEUES = {"line": QueueDef("line", ring=5, wrap_up=0, max_wait=60)}
@@ -47,7 +48,7 @@ SMS: dict[str, Any] = {"do": "sms", "to": "{{ call.ani }}", "text": "Hello {{ ca
 
 def flow(step: dict[str, Any], rules: Rules = RULES) -> Sim:
     """A centre with a flow that has this step, each exit leading to a prompt of its own name, and one (2) whose callers just wait."""
-    ends = {name: {"do": "say", "prompt": name, "exits": {"done": "bye"}} for name in step["exits"].values()}
+    ends = {name: {"do": "say", "prompt": name, "exits": {"done": "bye"}} for name in step["exits"].values() if name != "first"}
     content = {
         "flow": "test",
         "start": "first",
@@ -378,9 +379,23 @@ def test_a_transfer_goes_on_over_a_crash_and_a_dial_without_a_trace_is_not_repea
     assert sim.at_step(call) == "talked"
     lost = sim.dial(dnis="1")
     sim.crash()
-    sim.happen(ev.CallFound(lost, True))
+    nothing_but_the_caller_is_found(sim, lost)
     assert sim.at_step(lost) == "broken"
     assert len(sim.all(do.RingOutside, lost)) == 1
+
+
+def nothing_but_the_caller_is_found(sim: Sim, call: str) -> None:
+    for event in reconcile(sim.center.live_calls(), Snapshot(channels={sim.center.calls[call].channel: Found("Up", True)})):
+        sim.happen(event)
+
+
+def test_the_next_transfer_is_not_given_up_for_the_one_that_a_gap_has_ended() -> None:
+    """It is ordered while the calls that were found are told of, and cannot be among them."""
+    sim = flow({**OUT, "exits": {**OUT["exits"], "failed": "first"}})
+    call = sim.dial(dnis="1")
+    nothing_but_the_caller_is_found(sim, call)
+    assert len(sim.all(do.RingOutside, call)) == 2
+    assert sim.center.live_calls()[0].legs == {sim.last(do.RingOutside, call).leg: "created"}
 
 
 def test_no_more_transfers_at_once_than_are_allowed() -> None:

@@ -120,7 +120,7 @@ def runs(flow: Compiled) -> Iterator[bool]:
         call = Call("c", "channel", flow, ani="+4930123")
         call.vars.update(call_variables(call, False))
         try:
-            out = driving.begin(call, 0.0)
+            out = driving.begin(call, "", 0.0)
             for choice in choices:
                 out += driving.feed(call, answers(call, out)[choice], 0.0)
         except BadText:
@@ -141,7 +141,7 @@ def slow_runs(flow: Compiled) -> Iterator[float]:
         choices = open_.pop()
         call = Call("c", "channel", flow, ani="+4930123")
         call.vars.update(call_variables(call, False))
-        out = driving.begin(call, 0.0)
+        out = driving.begin(call, "", 0.0)
         for choice in choices:
             assert call.deadline is not None
             out += driving.feed(call, late(call, out)[choice], call.deadline)

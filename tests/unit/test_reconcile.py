@@ -65,7 +65,7 @@ def test_a_leg_that_began_to_ring_is_told_once() -> None:
     assert ev.LegRinging(CALL, LEG) not in reconcile([call(legs={LEG: "ringing"})], found)
 
 
-@pytest.mark.parametrize(("believed", "cause"), [("created", -1), ("ringing", 19), ("up", 16)])
+@pytest.mark.parametrize(("believed", "cause"), [("created", -1), ("ringing", -2), ("up", 16)])
 def test_a_leg_that_is_gone_ended_as_it_best_may(believed: str, cause: int) -> None:
     out = reconcile([call(legs={LEG: believed})], Snapshot(channels={CHANNEL: UP}))
     assert out[1:] == [ev.LegEnded(CALL, LEG, cause), ev.CallFound(CALL, True)]
@@ -73,7 +73,7 @@ def test_a_leg_that_is_gone_ended_as_it_best_may(believed: str, cause: int) -> N
 
 def test_a_playback_that_is_gone_has_ended_and_one_alive_is_waited_for() -> None:
     out = reconcile([call(playbacks=("p1", "p2"))], Snapshot(channels={CHANNEL: UP}, playbacks=frozenset({"p2"})))
-    assert out[1:] == [ev.CallFound(CALL, True, playbacks=("p2",)), ev.PlaybackEnded(CALL, "p1")]
+    assert out[1:] == [ev.CallFound(CALL, True, playbacks=("p2",)), ev.PlaybackEnded(CALL, "p1", unseen=True)]
 
 
 def test_a_call_in_wrap_up_is_not_closed_again() -> None:

@@ -15,6 +15,7 @@ from app.core.driving import REASK
 from app.core.flow.compiled import compile_program
 from app.core.flow.program import Program
 from app.core.flow.script import QUIET, longest
+from app.pbx.reconcile import Found, Snapshot, reconcile
 from tests.unit.centre import Sim
 
 OUTPUTS = {"find": {"count": "int", "found": "bool", "name": "string", "email": "string", "skills": "map", "premium": "bool"}}
@@ -646,6 +647,26 @@ def test_a_prompt_whose_stop_died_with_the_process_is_stopped_when_it_is_found_p
     playback = sim.last(do.Play, call).playback
     sim.happen(ev.CallFound(call, True, playbacks=(playback,)))
     assert [stop.playback for stop in sim.all(do.StopPlay, call)] == [playback, playback]
+
+
+@pytest.mark.parametrize(("alive", "heard"), [(0.0, False), (0.9, False), (1.1, True)])
+@pytest.mark.parametrize("away", [0.1, 30.0])
+def test_a_prompt_that_never_went_out_is_played_however_long_nobody_was_there(alive: float, heard: bool, away: float) -> None:
+    """What was ordered in the last moment of a process, and is not found, was not heard; later it was, to its end by now."""
+    sim = flow({"first": COLLECT}, prompts={"ask": "sound:long"})
+    call = ring_in(sim)
+    sim.wait(alive)
+    sim.crash(away)
+    for event in reconcile(sim.center.live_calls(), Snapshot(channels={f"channel-{call}": Found("Up", True)})):
+        sim.happen(event)
+    first, *again = sim.all(do.Play, call)
+    assert again == ([] if heard else [first])
+    sim.wait(1.0)
+    assert sim.all(do.StopPlay, call) == [], "there is time to hear it"
+    sim.prompt_ends(call)
+    sim.wait(4.9)
+    sim.press(call, "123")
+    assert sim.at_step(call) == "matched"
 
 
 def test_two_crashes_in_one_lookup_leave_time_for_an_answer_each() -> None:

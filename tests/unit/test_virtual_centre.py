@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from app.core import commands as do
 from app.core import events as ev
 from app.core import facts
+from app.core.frozen import frozen
 from app.testing import centre as module
 from app.testing import speed
 from app.testing.centre import VirtualCentre
@@ -156,7 +156,7 @@ def test_a_call_that_nobody_will_end_is_found(hotline: VirtualCentre) -> None:
         hotline.check()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Juggle(do.Command):
     """A command that no simulator knows."""
 

@@ -72,7 +72,8 @@ class Conditions:
         It is handed only the variables that it can name. What other systems wrote, `ivr.<name>`, is one map.
         """
         data = {asked: variables[asked] for asked in self._asks[name] if asked in variables}
-        data |= {_IS_SET + asked: asked in variables for asked in self._has[name]}
+        for asked in self._has[name]:
+            data[_IS_SET + asked] = asked in variables
         if "ivr" in self._asks[name]:
             data["ivr"] = {key[4:]: value for key, value in variables.items() if key.startswith("ivr.")}
         try:

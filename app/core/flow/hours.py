@@ -6,7 +6,6 @@ The core knows no zones and no calendar: it compares the time of a call with num
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from pydantic import Field
@@ -69,7 +68,8 @@ class Table(Part):
 
     def local(self, at: float) -> str:
         """Day and time on the zone's clocks: `2026-07-03 15:05`."""
-        return datetime.fromtimestamp(at + self._ahead(at), UTC).strftime("%Y-%m-%d %H:%M")
+        days, seconds = divmod(int(at + self._ahead(at)), int(DAY))
+        return f"{_date(days)} {seconds // 3600:02}:{seconds // 60 % 60:02}"
 
     def at_clock(self, now: float, minute: int) -> float:
         """The next time from `now` on at which the zone's clocks show this minute of a day."""
@@ -82,6 +82,15 @@ class Table(Part):
     def _ahead(self, at: float) -> float:
         i = bisect_right(self.offsets, at, key=_begin)
         return self.offsets[max(i - 1, 0)][1] if self.offsets else 0.0
+
+
+def _date(days: int) -> str:
+    """The day that is so many days after 1970-01-01, counted in years that begin in March, so that a leap day is the last of its year."""
+    era, day = divmod(days + 719_468, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    return f"{era * 400 + year + month // 10:04}-{(month + 2) % 12 + 1:02}-{day - (153 * month + 2) // 5 + 1:02}"
 
 
 def _begin(span: Span) -> float:

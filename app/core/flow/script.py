@@ -9,7 +9,7 @@ them (type-ahead); a script takes them from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.core.commands import Answer, Command, Play, SendMail, SendSms, StopPlay
@@ -17,6 +17,7 @@ from app.core.events import ActionFailed, ActionSucceeded, DigitPressed, Event, 
 from app.core.facts import Outcome, TakenOver
 from app.core.flow.program import chosen
 from app.core.flow.spoken import text_in
+from app.core.frozen import frozen
 
 if TYPE_CHECKING:
     from app.core.call import Call
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     """Wait for an event of one of `kinds`, for at most `seconds` (None: as long as it takes)."""
 
@@ -32,12 +33,12 @@ class Wait:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Order:
     """Something a step asks of the centre itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enqueue(Order):
     """Put the call into a queue; an `Outcome` fact tells how that ended."""
 
@@ -48,7 +49,7 @@ class Enqueue(Order):
     max_wait: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transfer(Order):
     """Put the caller through to a number or to an agent; an `Outcome` fact tells how that ended. `trunk` "" is the project's first."""
 
@@ -58,7 +59,7 @@ class Transfer(Order):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BookCallback(Order):
     """Book a callback; an `Outcome` fact tells whether it is `booked` or `failed`. Until that is wanted (`booked`): only whether it is
     `allowed`. Times in seconds; `trunk` "" is the project's first. With a `calendar` only in its hours, from `start` (epoch seconds) on.
@@ -83,7 +84,7 @@ class BookCallback(Order):
         return replace(self, booked=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeaveWill(Order):
     """What becomes of a recording if the caller leaves now: it goes with `mail`, or is deleted. Without a recording: no will any more.
 
@@ -230,7 +231,7 @@ def delivered(call: Call, command: SendMail | SendSms, masked: str | None, sent:
     return "sent" if isinstance(result, sent) else "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """What keys are wanted: `length` digits, or from `least` on where `terminator` or a pause ends them.
 

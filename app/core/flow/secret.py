@@ -122,9 +122,9 @@ def _fit(wanted: Keys, fits: Callable[[str], bool] | None, got: str) -> str:
 
 def secret_names(texts: Iterable[str], variables: Mapping[str, Any]) -> bool:
     """Whether one of the texts has a value in it that is hidden; raises `SecretLost` where it is lost."""
-    veiled = {name: value for name, value in variables.items() if name.startswith(f"{SPACE}.") and value in (HIDDEN, LOST)}
-    if not veiled:
+    if HIDDEN not in (values := variables.values()) and LOST not in values:
         return False
+    veiled = {name: value for name, value in variables.items() if name.startswith(f"{SPACE}.") and value in (HIDDEN, LOST)}
     named = {name for text in texts for name in names(text)}
     found = {name: value for name, value in veiled.items() if name in named or SPACE in named}
     lost = sorted(name for name, value in found.items() if value == LOST)

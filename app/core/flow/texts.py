@@ -6,6 +6,7 @@ Jinja's immutable sandbox with strict names and no loops. A value is only ever a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +41,25 @@ def compiled(template: str) -> jinja2.Template | None:
 
 
 @lru_cache(maxsize=4096)
+def _parts(template: str) -> tuple[str | tuple[str, str], ...]:
+    """A template that only has variables in it, `{{ contact.name }}`, as words and (space, key); () for any other.
+
+    Such a one is filled by looking the values up, which gives what Jinja gives at a fraction of the cost. Keys that mean something else
+    to Jinja, such as `items`, are left to it.
+    """
+    found: list[str | tuple[str, str]] = []
+    for output in _ENV.parse(template).body:
+        for node in output.nodes if isinstance(output, jinja2.nodes.Output) else [output]:
+            if isinstance(node, jinja2.nodes.TemplateData):
+                found.append(node.data)
+            elif isinstance(node, jinja2.nodes.Getattr) and isinstance(node.node, jinja2.nodes.Name) and not hasattr(dict, node.attr):
+                found.append((node.node.name, node.attr))
+            else:
+                return ()
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
 def names(template: str) -> frozenset[str]:
     """The variables that a template names, dotted; raises `BadText`."""
     if compiled(template) is None:
@@ -55,13 +75,16 @@ def names(template: str) -> frozenset[str]:
     return frozenset(found | {node.name for node in tree.find_all(jinja2.nodes.Name) if id(node) not in spaces})
 
 
-def fill(template: str, scope: Mapping[str, Any]) -> str:
+def fill(template: str, scope: dict[str, Any]) -> str:
     """The text with `scope`'s values, of at most 4,000 characters; raises `BadText` where a name has no value."""
     ready = compiled(template)
     if ready is None:
         return template
+    with suppress(KeyError):  # Jinja says it better what has no value
+        if parts := _parts(template):
+            return "".join(part if isinstance(part, str) else str(scope[part[0]][part[1]]) for part in parts)[:MAX_TEXT]
     try:
-        return ready.render(scope)[:MAX_TEXT]
+        return "".join(ready.root_render_func(ready.new_context(scope, shared=True)))[:MAX_TEXT]
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise BadText(f"{template!r}: {error}") from None
 

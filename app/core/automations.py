@@ -28,9 +28,8 @@ def start(center: Center, call: Call, on: str) -> None:
 
 def orders(call: Call, on: str, step: str = "") -> Iterator[commands.StartAction | facts.Noticed]:
     """What a flow does beside its steps when this happens on a call, or at this step. What cannot be started is noted, and nothing else."""
-    here = (step,) if step else around(call.step)
-    for n, automation in enumerate(call.flow.program.automations):
-        if automation.on != on or (automation.at is not None and automation.at not in here):
+    for n, automation in call.flow.beside.get(on, ()):
+        if automation.at is not None and automation.at not in ((step,) if step else around(call.step)):
             continue
         try:
             order = order_of(call, n, partial(call.mint_for_centre, AUTOMATION))

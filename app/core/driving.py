@@ -321,7 +321,7 @@ def _left(call: Call, to: str) -> None:
 
 def _beside(call: Call, on: str, step: str) -> None:
     """Start what the flow does beside its steps here. Driven again, it was started: what it changed is in the state at the entry."""
-    if not call.muted:
+    if on in call.flow.beside and not call.muted:
         call.out += automations.orders(call, on, step)
 
 

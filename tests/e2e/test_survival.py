@@ -1,4 +1,7 @@
-"""`kill -9` at each step of the flow, with a real call up: nobody is cut off, and the call goes on where it was."""
+"""`kill -9` at each step of the flow, with a real call up: nobody is cut off, and the call goes on where it was.
+
+What is marked `faults` is also among the drawn cases of `tests/faults`, in other words.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.drawn import one_of
 from tests.e2e.house import MAILED, PREMIUM, UNKNOWN, LiveHouse, Visit
 from tests.phones import until
 
@@ -25,6 +29,7 @@ def crash(house: LiveHouse) -> None:
     house.start()
 
 
+@pytest.mark.faults
 def test_kill_while_playing_goes_on_with_the_next_step(house: LiveHouse) -> None:
     with house.agent_phone("101", ring=0.3, talk=1.0), house.visit(PREMIUM) as visit:
         house.reaches(visit, "greet")
@@ -52,6 +57,7 @@ def keys(house: LiveHouse, visit: Visit) -> int:
     return sum(entry["type"] == "DigitPressed" for entry in house.timeline(visit.call))
 
 
+@pytest.mark.faults
 def test_kill_during_a_lookup_asks_again(house: LiveHouse) -> None:
     house.crm_fault("slow", 1.5)
     try:
@@ -125,6 +131,7 @@ def test_kill_while_the_agent_rings_goes_on_ringing(house: LiveHouse) -> None:
         house.over(visit.call)
 
 
+@pytest.mark.faults
 def test_kill_while_talking_cuts_nobody_off(house: LiveHouse) -> None:
     with house.agent_phone("101", ring=0.2) as phone, house.visit(PREMIUM) as visit:
         house.becomes(visit, "talking", 30)
@@ -141,7 +148,7 @@ def test_kill_while_talking_cuts_nobody_off(house: LiveHouse) -> None:
         assert house.over(visit.call)["outcome"] == "answered"
 
 
-@pytest.mark.parametrize("who", ["caller", "agent"])
+@pytest.mark.parametrize("who", one_of(["caller", "agent"]))
 def test_kill_while_talking_and_somebody_hangs_up_meanwhile(house: LiveHouse, who: str) -> None:
     with house.agent_phone("101", ring=0.2) as phone, house.visit(PREMIUM) as visit:
         house.becomes(visit, "talking", 30)
@@ -153,6 +160,7 @@ def test_kill_while_talking_and_somebody_hangs_up_meanwhile(house: LiveHouse, wh
         until(lambda: house.agent("101")["work"] == "wrap_up", 5, "wrap-up")
 
 
+@pytest.mark.faults
 def test_kill_in_wrap_up_keeps_the_wrap_up(house: LiveHouse) -> None:
     with house.agent_phone("101", ring=0.2, talk=0.5), house.visit(PREMIUM) as visit:
         house.over(visit.call, 40)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.pbx.local import LocalPbx
-from tests.drawn import one_of
+from tests.drawn import faults_only
 from tests.pbx import Ari
 from tests.phones import AgentPhone, Caller, free_port, until
 
@@ -83,7 +83,7 @@ def hasty(bare_pbx: LocalPbx, ari: Ari, tmp_path: Path) -> Iterator[Scene]:
         yield Scene(stack, bare_pbx, ari, tmp_path, CALLWRIGHT_WATCHDOG_PATIENCE="3")
 
 
-@pytest.mark.parametrize("how", one_of([signal.SIGSTOP, signal.SIGKILL]))
+@pytest.mark.parametrize("how", faults_only(signal.SIGSTOP, signal.SIGKILL))
 def test_silent_application_waiting_callers_go_to_the_fallback_and_pairs_stay(scene: Scene, how: signal.Signals) -> None:
     talking_agent, ringing_agent = scene.agent("101", ring=0.1), scene.agent("102", ring=None)
     waiting, talking, offered = scene.caller("+15550201"), scene.caller("+15550202"), scene.caller("+15550203")

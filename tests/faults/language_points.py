@@ -120,9 +120,10 @@ flow: talk
 dnis: ["1137"]
 start: talk
 on_error: bye
-prompts: {sorry: [The bot cannot be reached.]}
+prompts: {thanks: [Thank you for calling us today.], sorry: [The bot cannot be reached.]}
 steps:
-  talk: {do: bot, bot: echo, max_seconds: 120, exits: {done: bye, failed: sorry, hung: sorry}}
+  talk: {do: bot, bot: echo, max_seconds: 120, exits: {done: thanks, failed: sorry, hung: sorry}}
+  thanks: {do: say, prompt: thanks, exits: {done: bye}}
   sorry: {do: say, prompt: sorry, exits: {done: bye}}
   bye: {do: hangup}
 """
@@ -324,7 +325,7 @@ SCENES: dict[str, dict[str, tuple[Play, str]]] = {
         "before_handled": (not_done, "BotEnded"),
         "before_persist": (not_done, "BotEnded"),
         "after_persist": (done, "BotEnded"),
-        "after_command": (done, "HangUp"),
+        "after_command": (done, "Play"),
     },
 }
 CASES = cases(SCENES, surroundings)

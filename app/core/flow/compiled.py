@@ -47,10 +47,15 @@ class Compiled:
     name: str = field(init=False)
     version: str = field(init=False)
     keys_ahead: dict[str, int] = field(init=False)
+    beside: dict[str, list[tuple[int, nodes.Automation]]] = field(init=False)
+    """The automations, each with its number in the program, by what starts them."""
 
     def __post_init__(self) -> None:
         self.name, self.version = self.program.flow, self.program.version
         self.keys_ahead = keys_ahead(self.program)
+        self.beside = {}
+        for n, automation in enumerate(self.program.automations):
+            self.beside.setdefault(automation.on, []).append((n, automation))
 
     def media(self, prompt: str, language: str) -> tuple[str, ...]:
         """The phrases of a prompt in a language, as they are written; one without a kind of its own is text to be spoken."""

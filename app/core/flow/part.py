@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -15,10 +16,11 @@ Key = Annotated[str, Field(pattern=r"^[0-9*#]$")]
 Language = Literal["en", "de", "es"]
 
 
-def around(step: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def around(step: str) -> tuple[str, ...]:
     """A step, and those of the subflows in which it is, from the inside out."""
     parts = step.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return tuple(".".join(parts[:n]) for n in range(len(parts), 0, -1))
 
 
 def listed(value: Any) -> Any:

@@ -17,6 +17,8 @@ BACK_IN = 18.0
 """The room for lines that come back to a box from below."""
 STUB = 26.0
 """How far a line goes straight down where its name stands."""
+CORNER = 26.0
+"""What a box has for itself above its right end: the page of the flows puts the number of calls there."""
 
 
 def svg(context: Context) -> str:
@@ -167,6 +169,8 @@ class _Picture:
             return f'<text class="{kind}" x="{x:.1f}" y="{y + 58:.1f}">{escape(arrow.label)}</text>'
         back = self.routes[arrow.source, arrow.target].back
         x = self.ports[arrow.source, arrow.target]
+        if back:
+            x = min(x, self.x(arrow.source) + self.widths[arrow.source] / 2 - CORNER - text_width(arrow.label, 11) / 2)
         return f'<text class="{kind} middle" x="{x:.1f}" y="{y - 9 if back else y + TALL + 16:.1f}">{escape(arrow.label)}</text>'
 
     def _box(self, name: str, box: Box) -> str:

@@ -340,6 +340,18 @@ def recorded(step: dict[str, Any]) -> tuple[Sim, str, str]:
     return sim, call, sim.last(do.StartRecord, call).recording
 
 
+def test_keys_that_come_after_somebody_sent_the_caller_out_of_a_sensitive_input_are_as_secret() -> None:
+    sim = flow(ASKING, entries={"information": "known"})
+    call = ring_in(sim)
+    sim.press(call, PIN[:2])
+    sim.happen(ev.CallSteered(call, "information", "desk"))
+    assert sim.at_step(call) == "known"
+    sim.press(call, PIN[2:])
+    assert known(sim, call) == "••••"
+    sim.hangs_up(call)
+    nowhere(sim)
+
+
 @pytest.mark.parametrize("how", ["steered", "failed", "crashed"])
 def test_who_is_sent_from_a_recording_to_a_sensitive_input_is_recorded_no_longer(how: str) -> None:
     sim, call, recording = recorded(SPEAK)

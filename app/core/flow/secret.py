@@ -31,12 +31,12 @@ def is_secret(node: Any) -> bool:
 def keys_ahead(program: nodes.Program) -> dict[str, int]:
     """How many keys typed from a step on, the step itself included, are for ordinary inputs before one is for a sensitive input.
 
-    Steps from which no sensitive input can be come to are left out. After one that gave up, or that a mistake of ours ended, a caller may
-    still be typing.
+    Steps from which no sensitive input can be come to are left out. After one that gave up, or that a mistake of ours or somebody who sent
+    the call elsewhere ended, a caller may still be typing.
     """
     ahead = {name: 0 for name, node in program.steps.items() if is_secret(node)}
     late = [to for name in ahead for exit_, to in program.steps[name].ways().items() if _may_go_on(program.steps[name], exit_)]
-    late += [program.on_error] if ahead else []
+    late += [program.on_error, *program.entries.values()] if ahead else []
     found = bool(ahead)
     while found:
         found = False

@@ -1,7 +1,8 @@
 """Phones for tests: SIPp speaks SIP, a small RTP socket of ours listens and talks.
 
 `Caller` and `AgentPhone` each run one SIPp process with a scenario written for that one phone; its SDP names the port of an `Rtp` socket,
-so what the phone hears is in Python's hands, packet by packet, and what it says is a tone of its own that the other side can recognise.
+so what the phone hears is in Python's hands, packet by packet, and what it says is a tone of its own that the other side can recognise,
+or what a test makes it say.
 Digits are RFC 4733 events with three end packets and fresh timestamps; `write_digits_pcap` writes the same for SIPp's `play_pcap_audio`.
 """
 
@@ -89,6 +90,7 @@ class Rtp:
 
     def __init__(self, tone: float | None = None) -> None:
         self.tone = tone
+        self.speech = b""
         self.packets: list[Packet] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -140,6 +142,10 @@ class Rtp:
         """Whether the last `seconds` were not silence."""
         now = time.monotonic()
         return self.loudness(now - seconds, now) > 100
+
+    def say(self, samples: np.ndarray) -> None:
+        """Say that, from now on, instead of the tone (of which 0 is silence)."""
+        self.speech = to_ulaw(samples)
 
     def press(self, digits: str, length: float = 0.1, gap: float = 0.1) -> None:
         """Send digits as RFC 4733 events; returns when they are sent."""
@@ -196,8 +202,10 @@ class Rtp:
             if self.to is None or self.tone is None:
                 continue
             with self._sending:
+                said, self.speech = self.speech[:FRAME], self.speech[FRAME:]
                 at = (self._timestamp + np.arange(FRAME)) / RATE
-                self._packet(0, to_ulaw(6000 * np.sin(2 * math.pi * self.tone * at)), self._timestamp)
+                tone = to_ulaw(6000 * np.sin(2 * math.pi * self.tone * at))
+                self._packet(0, said + tone[len(said) :], self._timestamp)
                 self._timestamp += FRAME
 
 

@@ -22,6 +22,7 @@ from app.core.versions import Versions
 from app.testing import sound
 from app.testing.agent import VirtualAgent
 from app.testing.answers import ActionAnswers, mode_of
+from app.testing.bot import VirtualBot
 from app.testing.caller import VirtualCall
 from app.testing.conditions import Failing
 from app.testing.coverage import Coverage
@@ -88,6 +89,7 @@ class VirtualCentre:
         self.agents: dict[str, VirtualAgent] = {}
         """The agents that the test has spoken of, or that were rung."""
         self._actions: dict[str, ActionAnswers] = {}
+        self._bots: dict[str, VirtualBot] = {}
         self._later: list[tuple[float, int, Thing]] = []
         self._n = 0
         self._rows = Rows(at=self.now)
@@ -137,6 +139,10 @@ class VirtualCentre:
                 raise LookupError(f"there is no action {name!r}; there are: {', '.join(self.project.actions)}")
             self._actions[name] = ActionAnswers(self.project.prepared[name])
         return self._actions[name]
+
+    def bot(self, name: str) -> VirtualBot:
+        """A bot that steps name, to choose what it does. Until then it cannot be had."""
+        return self._bots.setdefault(name, VirtualBot(self, name))
 
     @property
     def actions(self) -> Mapping[str, ActionAnswers]:

@@ -127,8 +127,7 @@ class Outside:
         self._centre.later(*self._centre.mailbox.answer(command))
 
     def _start_bot(self, command: do.StartBot) -> None:
-        """Nobody set up a bot in a test that does not say so with `centre.on`."""
-        self._centre.later(AT_ONCE, ev.BotEnded(command.call, command.request, "failed", "not_set_up"))
+        self._centre.bot(command.bot).begin(command)
 
     def _pop(self, command: do.Pop) -> None:
         agent = self._centre.agent(command.agent)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.drawn import one_of
+from tests.e2e.bot_process import BotProcess
 from tests.e2e.house import LiveHouse, Visit
 from tests.e2e.variant import project, restarted
 from tests.phones import free_port, until
 
 pytestmark = pytest.mark.pbx
-ROOT = Path(__file__).parents[2]
 TONE = 1900.0
 FLOW = """
 flow: talk
@@ -44,31 +41,6 @@ steps:
 """
 
 
-class EchoBot:
-    """The echo bot as a process of its own, on a port that stays the same."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "app.demo.bots.echo", str(self.port)], cwd=ROOT)
-        until(self._listens, 15, "the bot to listen")
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def tell(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def port(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The installation with a flow whose callers talk to a bot on that port."""
@@ -84,8 +56,8 @@ def port(running_house: LiveHouse, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def bot(port: int, house: LiveHouse) -> Iterator[EchoBot]:
-    bot = EchoBot(port)
+def bot(port: int, house: LiveHouse) -> Iterator[BotProcess]:
+    bot = BotProcess("echo", port)
     bot.start()
     yield bot
     bot.stop()
@@ -109,7 +81,7 @@ def seconds_to_fail(house: LiveHouse, visit: Visit) -> float:
     return float(left["at"]) - began
 
 
-def test_the_bot_hears_the_caller_is_heard_writes_and_gives_the_call_back(bot: EchoBot, house: LiveHouse) -> None:
+def test_the_bot_hears_the_caller_is_heard_writes_and_gives_the_call_back(bot: BotProcess, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
         assert len(house.ari("channels")) == 2
@@ -123,7 +95,7 @@ def test_the_bot_hears_the_caller_is_heard_writes_and_gives_the_call_back(bot: E
     assert "digit" not in json.dumps([entry for entry in house.timeline(visit.call) if entry["type"] == "TellBot"])
 
 
-def test_the_bot_chooses_the_way_on(bot: EchoBot, house: LiveHouse) -> None:
+def test_the_bot_chooses_the_way_on(bot: BotProcess, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
         visit.phone.rtp.press("1")
@@ -132,7 +104,7 @@ def test_the_bot_chooses_the_way_on(bot: EchoBot, house: LiveHouse) -> None:
 
 
 @pytest.mark.faults
-def test_a_caller_who_hangs_up_leaves_nothing_behind(bot: EchoBot, house: LiveHouse) -> None:
+def test_a_caller_who_hangs_up_leaves_nothing_behind(bot: BotProcess, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
         visit.phone.hang_up()
@@ -140,7 +112,7 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(bot: EchoBot, house: LiveHo
 
 
 @pytest.mark.parametrize("how", one_of([signal.SIGKILL, signal.SIGSTOP]))
-def test_a_bot_that_dies_or_hangs_loses_the_call_within_two_seconds(bot: EchoBot, house: LiveHouse, how: signal.Signals) -> None:
+def test_a_bot_that_dies_or_hangs_loses_the_call_within_two_seconds(bot: BotProcess, house: LiveHouse, how: signal.Signals) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
         bot.tell(how)
@@ -160,7 +132,7 @@ def test_a_bot_that_never_answers_fails_in_time_with_music_meanwhile(port: int, 
         assert seconds_to_fail(house, visit) < 2.5
 
 
-def test_after_the_end_of_the_process_the_bot_is_connected_anew(bot: EchoBot, house: LiveHouse) -> None:
+def test_after_the_end_of_the_process_the_bot_is_connected_anew(bot: BotProcess, house: LiveHouse) -> None:
     with house.visit("+4930555000555", "1120", tone=TONE) as visit:
         hears_itself(visit)
         house.kill()

@@ -260,7 +260,7 @@ def test_a_test_of_a_flow_says_what_the_bot_does_and_otherwise_there_is_none(tmp
     for choice, steps in (("agent", ["talk", "hello", "bye"]), ("", ["talk", "bye"])):
         centre = VirtualCentre(project)
         if choice:
-            centre.on(do.StartBot, lambda order: (3.0, ev.BotEnded(order.call, order.request, "agent")))
+            centre.bot("helper").leaves(choice, writes={"ivr.word": "yes"})
         call = centre.dial("+4930555", to="1999").waits(20)
         assert [fact.step for fact in centre.said if isinstance(fact, facts.StepEntered)] == steps
         assert call.outcome == "self_service"

@@ -76,7 +76,8 @@ BELOW: dict[str, set[str]] = {
     "testing": {"core", "publish", "actions", "yamlfile", "testing"},
 }
 TESTS_OF_PROJECTS = ("demo", "templates")
-"""Folders of the application that hold projects: what is Python there are their own tests, which import nothing of the house."""
+"""Folders of the application that hold projects: what is Python there are their own tests and bots, which import nothing of the house."""
+BOTS = "app.demo.bots."
 
 
 def sources(folder: str) -> list[Path]:
@@ -107,7 +108,8 @@ def climbs(path: Path) -> list[str]:
     """What a module of the application imports from above its floor, each with its line."""
     part = part_of(path)
     if part in TESTS_OF_PROJECTS:
-        return [f"{path.relative_to(ROOT)}:{line}: {name}" for line, name in imports(path) if name.partition(".")[0] in ("app", "crm")]
+        house = [(line, name) for line, name in imports(path) if name.partition(".")[0] in ("app", "crm") and not name.startswith(BOTS)]
+        return [f"{path.relative_to(ROOT)}:{line}: {name}" for line, name in house]
     if part in TOP:
         return []
     assert part in BELOW, f"{path}: on no floor; say in this test on which it belongs"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from app.installation import fetch
+from tests.e2e.bot_process import BotProcess
 from tests.e2e.house import PREMIUM, UNKNOWN, LiveHouse
-from tests.e2e.test_bot_real import EchoBot
 from tests.e2e.variant import project
 from tests.faults.case import CALLER_TONE, told
 from tests.faults.kill_points import REFERENCE, Play, Scene, ask_and_die, cases
@@ -132,7 +132,7 @@ FLOWS = {"sure": CONFIRM, "parcel": WAIT_FOR, "several": GATHER, "inner": INNER,
 
 def surroundings(house: LiveHouse, stack: ExitStack) -> dict[str, str]:
     """The demo's project with the flows of these cases, and the echo bot."""
-    bot = EchoBot(free_port(socket.SOCK_STREAM))
+    bot = BotProcess("echo", free_port(socket.SOCK_STREAM))
     stack.callback(bot.stop)
     bot.start()
     origins = [{"origin": f"http://127.0.0.1:{port}", "allow_private": True} for port in (bot.port, house.installation.ports.crm)]

@@ -33,7 +33,7 @@ from app.core import automations, driving, facts
 from app.core import commands as do
 from app.core import events as ev
 from app.core.book import Book
-from app.core.call import MAX_KEYS, Call, call_variables
+from app.core.call import KEYS, MAX_KEYS, Call, call_variables
 from app.core.flow.script import BookCallback, Enqueue, Transfer, Wait
 from app.engine import Adapter
 from app.pbx.agi import BUDGET
@@ -76,7 +76,7 @@ class Decider:
             name=request.get("name", ""),
             dnis=number,
             answered=time.time(),
-            keys="".join(key for key in request.get("arg_1", "") if key in "0123456789*#")[:MAX_KEYS],
+            keys="".join(key for key in request.get("arg_1", "") if key in KEYS)[:MAX_KEYS],
         )
         call.vars.update(call_variables(call, returned=False))
         until = asyncio.get_running_loop().time() + self._budget - RESERVE

@@ -100,25 +100,25 @@ class Sensitive:
 
 def veiled(thing: Any, names: Iterable[str], secrets: Iterable[Any]) -> Any:
     """A copy in which members of these names, and these values wherever they stand, are hidden."""
-    texts = sorted({str(secret) for secret in _leaves(list(secrets)) if len(str(secret)) >= SHORTEST}, key=len, reverse=True)
-    return _veil(thing, frozenset(names), texts, 0)
+    written = sorted({str(secret) for secret in _leaves(list(secrets)) if len(str(secret)) >= SHORTEST}, key=len, reverse=True)
+    return _veil(thing, frozenset(names), written, 0)
 
 
-def _veil(thing: Any, names: frozenset[str], texts: list[str], depth: int) -> Any:
+def _veil(thing: Any, names: frozenset[str], written: list[str], depth: int) -> Any:
     if isinstance(thing, Mapping):
         if str(thing.get("name", "")).rpartition(".")[2] in names and "." in str(thing.get("name", "")) and "value" in thing:
             return {**thing, "value": MASK}
         return {
-            key: value if not depth and key in KEPT else MASK if depth and _last(key) in names else _veil(value, names, texts, depth + 1)
+            key: value if not depth and key in KEPT else MASK if depth and _last(key) in names else _veil(value, names, written, depth + 1)
             for key, value in thing.items()
         }
     if isinstance(thing, list | tuple):
-        return [_veil(item, names, texts, depth + 1) for item in thing]
+        return [_veil(item, names, written, depth + 1) for item in thing]
     if isinstance(thing, str):
-        for text in texts:
+        for text in written:
             thing = thing.replace(text, MASK)
         return thing
-    if isinstance(thing, int | float) and not isinstance(thing, bool) and len(str(thing)) >= SHORTEST_NUMBER and str(thing) in texts:
+    if isinstance(thing, int | float) and not isinstance(thing, bool) and len(str(thing)) >= SHORTEST_NUMBER and str(thing) in written:
         return MASK
     return thing
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from app.core import commands, facts
 from app.core.events import ActionSucceeded, Event, SecretKey
 from app.core.far import Far
-from app.core.flow import program as nodes
 from app.core.flow.matching import whole
 from app.core.flow.script import VEILED, Script, Wait
 from app.core.flow.secret import HIDDEN, LOST, Secrets, is_secret, secret_names
@@ -22,6 +21,8 @@ from app.core.session import SPACE
 if TYPE_CHECKING:
     from app.core.flow.compiled import Compiled
 
+KEYS = frozenset("0123456789*#")
+"""A telephone's twelve."""
 MAX_KEYS = 64
 SWALLOW = 3.0
 """Seconds in which a terminator typed after a full entry still belongs to it."""
@@ -231,9 +232,9 @@ class Call:
     def veil(self, digit: str) -> SecretKey | None:
         """What may be known of a key that is pressed now; None for all of it, where it is for no sensitive input."""
         node = self.flow.program.steps.get(self.step)
-        if not self.flow.keys_ahead or len(digit) != 1 or digit not in "0123456789*#":
+        if not self.flow.keys_ahead or digit not in KEYS:
             return None
-        if self.script is not None and isinstance(node, nodes.Collect) and node.sensitive:
+        if self.script is not None and is_secret(node):
             return self.secrets.hear(self.id, digit, keys_of(self, node), whole(node.pattern) if node.pattern else None)
         return SecretKey(self.id, 0) if self._is_ahead_of_a_secret(node, digit) else None
 

@@ -138,19 +138,10 @@ class Callbacks:
         center.emit(call, do.RingOutside(call.id, call.far.leg, call.bridge, trunk, number, ring, alone=True))
         center.timers.set(call.id, "far", now + ring + GRACE)
 
-    def ringing(self, call: Call) -> None:
-        """The customer's phone rings."""
-        assert call.far is not None
-        call.far.ringing = True
-        self._center.touch(call)
-
-    def answered(self, call: Call, at: float, now: float) -> None:
+    def answered(self, call: Call, now: float) -> None:
         """The two hear one another."""
         far = call.far
         assert far is not None
-        if not far.answer(at, now):
-            return
-        self._center.timers.cancel(call.id, "far")
         if call.offer:
             self._center.emit(call, do.Talk(call.id, call.bridge, call.offer.leg))
         self._center.talks.connected(call, far.answered, now)

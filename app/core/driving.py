@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from app.core import automations, commands, facts
-from app.core.call import MAX_KEYS, Call
+from app.core.call import KEYS, MAX_KEYS, Call
 from app.core.events import (
     ANSWERS,
     ActionFailed,
@@ -90,7 +90,7 @@ def feed(call: Call, event: Any, now: float) -> list[Any]:
 def _pressed(call: Call, event: DigitPressed) -> DigitPressed | None:
     """A key is kept for whoever wants keys, unless it reaches a person. What is no key of a telephone's twelve is none."""
     digit = event.digit
-    if len(digit) != 1 or digit not in "0123456789*#":
+    if digit not in KEYS:
         return None
     swallow, call.swallow = call.swallow, ""
     if digit == swallow and not call.keys and call.now <= call.swallow_until:

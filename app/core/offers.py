@@ -105,8 +105,9 @@ class Offers:
         center.timers.set(call.id, "ring", now + seconds + RING_GRACE)
 
     def leg_ringing(self, event: ev.LegRinging, now: float) -> None:
-        if (far := self._with_far(event.call, event.leg)) is not None:
-            self._center.far_side(far).ringing(far)
+        if (call := self._with_far(event.call, event.leg)) is not None and call.far:
+            call.far.ringing = True
+            self._center.touch(call)
             return
         call = self._with_leg(event.call, event.leg)
         if call is not None and call.offer:
@@ -116,8 +117,10 @@ class Offers:
     def leg_answered(self, event: ev.LegAnswered, now: float) -> None:
         """Caller and agent hear each other, from now on or, where the answer was only found, since `event.at`."""
         center = self._center
-        if (far := self._with_far(event.call, event.leg)) is not None:
-            center.far_side(far).answered(far, event.at, now)
+        if (call := self._with_far(event.call, event.leg)) is not None and call.far:
+            if call.far.answer(event.at, now):
+                center.timers.cancel(call.id, "far")
+                center.far_side(call).answered(call, now)
             return
         call = self._with_leg(event.call, event.leg)
         if call is None or call.offer is None or call.place is None or call.phase != OFFERED:

@@ -125,20 +125,11 @@ class Transfers:
         why = rules.full(self._center.transfers_up())
         return ("busy", why) if why else None
 
-    def ringing(self, call: Call) -> None:
-        """The far phone rings."""
-        assert call.far is not None
-        call.far.ringing = True
-        self._center.touch(call)
-
-    def answered(self, call: Call, at: float, now: float) -> None:
+    def answered(self, call: Call, now: float) -> None:
         """The two hear one another."""
         far = call.far
         assert far is not None
-        if not far.answer(at, now):
-            return
         call.passed_on, call.music = far.answered, False
-        self._center.timers.cancel(call.id, "far")
         self._agent_does(call, "answer", "joined", at=far.answered)
         self._center.emit(call, do.Talk(call.id, call.bridge, far.leg))
         self._center.emit(call, facts.Transferred(call.id, far.to or "outside"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from app.core.events import SecretKey
 from app.core.flow import program as nodes
@@ -23,7 +23,7 @@ HIDDEN, LOST = "•••", "•••?"
 SPACE = "vars"
 
 
-def is_secret(node: Any) -> bool:
+def is_secret(node: Any) -> TypeGuard[nodes.Collect]:
     """Whether a step is a sensitive input."""
     return isinstance(node, nodes.Collect) and node.sensitive
 

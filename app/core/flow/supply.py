@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from app.core import events as ev
 from app.core.flow import program as nodes
 from app.core.flow.program import Program
+from app.core.flow.secret import is_secret
 from app.core.flow.texts import names
 
 Way: TypeAlias = list[tuple[str, str]]
@@ -162,7 +163,7 @@ Shape: TypeAlias = tuple[Any, ...]
 def shape_of(program: Program, step: str) -> Shape:
     """All that decides how the keys of a sensitive input come to an entry; empty for another step."""
     node = program.steps.get(step)
-    if not isinstance(node, nodes.Collect) or not node.sensitive:
+    if not is_secret(node):
         return ()
     reach = program.reach_a_person
     person = reach.key if reach and reach.step != step and node.reach_a_person else ""
@@ -177,6 +178,6 @@ def asked(action: str, params: Mapping[str, Any], typed: tuple[str, ...] = ()) -
 
 def makes_of_secrets(program: Program) -> bool:
     """Whether a step makes another value of what was typed into a sensitive input."""
-    secret = {f"vars.{node.into}" for node in program.steps.values() if isinstance(node, nodes.Collect) and node.sensitive}
+    secret = {f"vars.{node.into}" for node in program.steps.values() if is_secret(node)}
     texts = [text for node in program.steps.values() if isinstance(node, nodes.Set) for text in node.values.values()]
     return any(secret and names(text) & (secret | {"vars"}) for text in texts)

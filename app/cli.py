@@ -231,6 +231,7 @@ def check(
         ami_secret=settings.ami.secret.get_secret_value(),
         config=etc or (of_ours if of_ours.is_dir() else None),
         agi=settings.agi.on,
+        tones=settings.ari.tones,
     )
     findings = asyncio.run(check_asterisk(access))
     if as_json:

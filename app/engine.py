@@ -57,7 +57,7 @@ PATIENCE = 1.0
 BLIND = 10.0
 DRIVING = (ev.ActionSucceeded, ev.ActionFailed, ev.MailSent, ev.MailFailed, ev.SmsSent, ev.SmsFailed, ev.StepFailed, ev.DeskAcknowledged)
 """What drives a call on though the PBX has told nothing."""
-LINGER = 0.02
+LINGER = 0.05
 """Seconds that what calls for no action may wait for company in a commit. A crash meanwhile is as if it had come so much earlier."""
 TURN = 512
 """Events handled before a commit, at most."""

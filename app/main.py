@@ -179,7 +179,7 @@ class Application:
         password = ari.password.get_secret_value()
         if weak_password(ari.user, password):
             raise Refused("ari.password is weak: 16 characters or more, and no default")
-        return Line(ari.url, ari.user, password, ari.app)
+        return Line(ari.url, ari.user, password, ari.app, ari.tones)
 
     def _ami(self, engine: Engine) -> Ami | None:
         settings = self.settings.ami

@@ -29,12 +29,16 @@ class Part(BaseModel):
 
 
 class Ari(Part):
-    """Asterisk's ARI: `url` without a path. `app` is the name that the dialplan's `Stasis()` uses."""
+    """Asterisk's ARI: `url` without a path. `app` is the name that the dialplan's `Stasis()` uses.
+
+    `tones` is a country of its `indications.conf`, which must have our country `callwright` too; then conversations are bridged natively.
+    """
 
     url: str = "http://127.0.0.1:8088"
     user: str = "callwright"
     password: SecretStr = SecretStr("")
     app: str = "callwright"
+    tones: str = Field(default="", pattern="^[a-z]{0,8}$")
 
 
 class AmiSettings(Part):

@@ -26,6 +26,7 @@ from cryptography.fernet import Fernet
 from app.api.auth import hash_pin, hash_token
 from app.installation import DEMO, Installed, Part, Ports, not_ready, started_at
 from app.pbx.local import AgentPhone, LocalPbx, PbxPorts
+from app.pbx.local_config import TONES
 from app.pbx.local_install import ensure_asterisk
 from app.publish.centre import load_centre
 
@@ -98,6 +99,7 @@ class Installation(Installed):
             f'url = "{pbx.ari_url}"',
             f"user = {json.dumps(pbx.ari_user)}",
             f"password = {json.dumps(pbx.secrets.ari)}",
+            f'tones = "{TONES}"',
             "[ami]",
             f"port = {ports.ami}",
             f"user = {json.dumps(pbx.ami_user)}",

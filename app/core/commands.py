@@ -148,22 +148,6 @@ class Talk(Command):
 
 
 @frozen
-class HoldCaller(Command):
-    """Music for the caller while the agent is away from the conversation."""
-
-    bridge: str
-    leg: str
-
-
-@frozen
-class ResumeCaller(Command):
-    """Back from hold."""
-
-    bridge: str
-    leg: str
-
-
-@frozen
 class HangUpLeg(Command):
     """End a leg, ringing or up. One that has gone is silence."""
 

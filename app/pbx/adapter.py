@@ -29,6 +29,7 @@ from app.pbx.recordings import Recordings
 from app.pbx.requests import BadCommand
 from app.pbx.ringing import Ringing
 from app.pbx.takeover import Takeover
+from app.pbx.tones import Tones
 from app.pbx.translate import ChannelLeft, LegEntered, translate
 
 ROUND_EVERY = 1.0
@@ -40,12 +41,13 @@ Carry: TypeAlias = Callable[[Caller, Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where Asterisk is and who we are there. `url` is that of its HTTP server, `app` our ARI application's name."""
+    """Where Asterisk is and who we are there. `url` is that of its HTTP server, `app` our ARI application's name, `tones` its country."""
 
     url: str
     user: str
     password: str = field(repr=False)
     app: str = "callwright"
+    tones: str = ""
 
 
 class Pbx:
@@ -69,9 +71,10 @@ class Pbx:
         self.orders = Orders(line.app, link, self.book, post, self._take)
         self.prompts = Prompts(self.orders, render, self._do)
         self.recordings = Recordings(self.orders)
-        self._bridges = Bridges(self.orders)
+        self._tones = Tones(self.orders, line.tones)
+        self._bridges = Bridges(self.orders, self._tones)
         self.media = BotMedia(self.orders, self._bridges, line.url.replace("http", "ws", 1).rstrip("/"))
-        self._ringing = Ringing(self.orders, self._bridges, self.prompts)
+        self._ringing = Ringing(self.orders, self._bridges, self.prompts, self._tones)
         looks = Look(self.orders, view)
         self._takeover = Takeover(self.orders, self._ringing, looks, self._on_event, self._something_left, self._prompt_over)
         self._leaving: dict[str, float] = {}
@@ -89,14 +92,12 @@ class Pbx:
             commands.StopRecord: self.recordings.stop,
             commands.StartMusic: self._start_music,
             commands.StopMusic: self._stop_music,
-            commands.MarkPlace: self._mark_place,
+            commands.MarkPlace: self._tones.mark_place,
             commands.RingAgent: self._ringing.ring,
             commands.RingOutside: self._ringing.ring,
             commands.HangUpLeg: self._ringing.hang_up,
             commands.JoinBridge: self._bridges.join,
             commands.Talk: self._bridges.talk,
-            commands.HoldCaller: self._hold,
-            commands.ResumeCaller: self._stop_music,
             commands.DropBridge: self._bridges.drop,
             commands.HangUp: self._hang_up,
             commands.Release: self._release,
@@ -230,14 +231,6 @@ class Pbx:
         if not caller.left:
             self.orders.send(caller, command, requests.stop_music(caller))
 
-    def _hold(self, caller: Caller, command: commands.HoldCaller) -> None:
-        if not caller.left:
-            self.orders.send(caller, command, requests.start_music(caller))
-
-    def _mark_place(self, caller: Caller, command: commands.MarkPlace) -> None:
-        if not caller.left:
-            self.orders.send(caller, command, requests.mark_place(caller, command))
-
     def _hang_up(self, caller: Caller, command: commands.HangUp) -> None:
         self.prompts.drop(caller)
         if not caller.left:
@@ -245,7 +238,7 @@ class Pbx:
             self.orders.order_end(caller, caller.channel, requests.hang_up(caller.channel, command.cause), command)
 
     def _release(self, caller: Caller, command: commands.Release) -> None:
-        asked = requests.release(caller, command)
+        asked = self._tones.release(caller, command)
         self.prompts.drop(caller)
         self.orders.when_quiet(caller, partial(self._let_go, caller, command, asked))
 

@@ -50,7 +50,7 @@ class Caller:
     `left` is what the core was told, `gone` that the channel is out of our application. `bridge` is the bridge the caller is in,
     `joins` the one to be joined when nothing plays any more, `bridges` those we made; `playbacks` are awaited, `playing` those that
     Asterisk has; `recordings` are those whose end is awaited, `begins` the one that begins when nothing plays any more; `cause` is the one
-    with which we asked for the end. `alone` says that its legs are there without a caller.
+    with which we asked for the end. `alone` says that its legs are there without a caller, `hushed` that no leg's ringing makes a tone.
     """
 
     call: str
@@ -59,6 +59,7 @@ class Caller:
     left: bool = False
     gone: bool = False
     alone: bool = False
+    hushed: bool = False
     bridge: str = ""
     joins: str = ""
     cause: int = 0

@@ -14,6 +14,7 @@ from app.pbx import requests
 from app.pbx.ari import Answer, AriError, AriLost, AriRefused
 from app.pbx.book import TEMPORARY, Caller, Leg
 from app.pbx.orders import Orders, now
+from app.pbx.tones import Tones
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +24,8 @@ DROP_AFTER = 2.0  # seconds a bridge waits for its channels to leave
 class Bridges:
     """The bridges of all calls."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, orders: Orders, tones: Tones) -> None:
+        self._orders, self._tones = orders, tones
         self._drops: dict[str, tuple[str, float]] = {}
 
     def talk(self, caller: Caller, command: commands.Talk) -> None:
@@ -32,6 +33,7 @@ class Bridges:
         self._orders.silence(caller)
         if not caller.left:
             self._orders.send(caller, command, requests.stop_music(caller))
+            self._tones.talk(caller)
 
     def join(self, caller: Caller, command: commands.JoinBridge) -> None:
         """The caller and a leg together; what plays is stopped."""

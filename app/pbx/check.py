@@ -18,6 +18,7 @@ import aiohttp
 
 from app.pbx.hardening import ActionRefused, AmiLink
 from app.pbx.local_install import FLOOR, parse_version
+from app.pbx.tones import NO_RINGING
 
 _DEADLINE = 5.0
 _MODULES: Mapping[str, str] = {
@@ -48,6 +49,11 @@ _MODULES: Mapping[str, str] = {
     "format_wav": "prompts are .wav files",
 }
 _ONLY_FOR_AGI = {"res_agi": "a dialplan of your own asks us by AGI", "res_speech": "res_agi needs it"}
+_ONLY_FOR_TONES = {
+    "func_talkdetect": "two who talk are bridged again when the agent has answered",
+    "func_channel": "callers do not hear an agent's phone ring in their music",
+    "bridge_native_rtp": "the sound of two who talk is passed on as it comes",
+}
 _ONLY_FOR_BOTS = {"chan_websocket": "a step `bot` gives the caller's sound to a program; without it such a step always fails"}
 _DANGEROUS: Mapping[str, str] = {
     "app_system": "runs programs from the dialplan",
@@ -78,7 +84,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AsteriskAccess:
-    """How to reach the Asterisk that is checked. Without `ami_user` AMI is not looked at; `config` is Asterisk's etc directory."""
+    """How to reach the Asterisk that is checked. Without `ami_user` AMI is not looked at; `config` is Asterisk's etc directory.
+
+    `agi` and `tones` are those of our settings.
+    """
 
     ari_url: str
     ari_user: str
@@ -89,6 +98,7 @@ class AsteriskAccess:
     ami_secret: str = field(default="", repr=False)
     config: Path | None = None
     agi: bool = True
+    tones: str = ""
 
 
 async def check_asterisk(access: AsteriskAccess) -> list[Finding]:
@@ -97,7 +107,7 @@ async def check_asterisk(access: AsteriskAccess) -> list[Finding]:
     if access.ami_user:
         found += await _check_ami(access)
     if access.config is not None:
-        found += check_files(access.config)
+        found += check_files(access.config, access.tones)
     return sorted(found, key=lambda finding: finding.level != "error")
 
 
@@ -120,7 +130,7 @@ async def _check_ari(access: AsteriskAccess) -> list[Finding]:
                 may_write = answer.status != 403
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             return [_ari_unreachable(access, error)]
-    return [*_judge_version(version), *_judge_write(access, may_write), *judge_modules(modules, access.agi)]
+    return [*_judge_version(version), *_judge_write(access, may_write), *judge_modules(modules, access.agi, bool(access.tones))]
 
 
 def _ari_refuses(access: AsteriskAccess, status: int) -> Finding:
@@ -148,10 +158,10 @@ def _judge_write(access: AsteriskAccess, may_write: bool) -> Iterator[Finding]:
         yield Finding("error", f"ARI user {access.ari_user} is read-only", "calls cannot be controlled", "ari.conf: read_only = no")
 
 
-def judge_modules(status: Mapping[str, str], agi: bool = True) -> list[Finding]:
+def judge_modules(status: Mapping[str, str], agi: bool = True, tones: bool = False) -> list[Finding]:
     """Findings about the modules, given as name without `.so` or with it, and ARI's word for their state."""
     running = {name.removesuffix(".so") for name, state in status.items() if state == "Running"}
-    needed = {**_MODULES, **(_ONLY_FOR_AGI if agi else {})}
+    needed = {**_MODULES, **(_ONLY_FOR_AGI if agi else {}), **(_ONLY_FOR_TONES if tones else {})}
     found = [
         Finding("error", f"module {name} is not running", why, f"modules.conf: load = {name}.so; then `module load {name}`")
         for name, why in needed.items()
@@ -228,7 +238,7 @@ def _judge_contexts(missing: list[str]) -> Iterator[Finding]:
 # -- files ------------------------------------------------------------------------------------------------------------------------
 
 
-def check_files(config: Path) -> list[Finding]:
+def check_files(config: Path, tones: str = "") -> list[Finding]:
     """Findings about the configuration files in `config`; files that we may not read are passed over."""
     found: list[Finding] = []
     ari = read_config(config / "ari.conf")
@@ -262,7 +272,15 @@ def check_files(config: Path) -> list[Finding]:
                 "`[callwright]`, directory = ..., `#include callwright-musiconhold.conf`",
             )
         )
-    return found
+    return found + list(_judge_tones(read_config(config / "indications.conf"), tones))
+
+
+def _judge_tones(countries: Mapping[str, object], tones: str) -> Iterator[Finding]:
+    reasons = {NO_RINGING: "the music would stop while an agent's phone rings", tones: "callers would keep tones without ringing"}
+    for country, why in reasons.items():
+        if tones and countries and country not in countries:
+            fix = f"take [{country}] from callwright-indications.conf, or leave `tones` under [ari] in our settings empty"
+            yield Finding("error", f"indications.conf has no country {country}", why, fix)
 
 
 def _number(text: Any) -> int:

@@ -12,6 +12,8 @@ UNHEARD = (
     "QueueCallerLeave,QueueMemberStatus,RTCPReceived,RTCPSent,Rename,SoftHangupRequest,SuccessfulAuth,Unhold,UserEvent,VarSet"
 )
 """AMI events that nobody hears in an Asterisk of which we are the only AMI user, by their names there."""
+TONES = "eu"
+"""The country of the tones that an Asterisk of ours makes."""
 _DEFAULTS_WILL_DO = (
     "acl.conf",
     "ccss.conf",

@@ -82,8 +82,8 @@ def leave(bridge: str, channel: str) -> Request:
 def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> Request:
     """A channel to the agent's phone, or through a trunk, in our application at once, not dialled yet.
 
-    That its ringing is dropped is what keeps the music on in the bridge until the very answer, and after a leg that failed. An agent who
-    waits there for a customer is to hear it, and sees whom the call is for.
+    Its ringing must not reach a caller, or it would end the music in the bridge: it is dropped here, unless the caller is deaf
+    to it (`Tones`). An agent who waits there for a customer is to hear it, and sees whom the call is for.
     """
     target = (command.trunk, command.number) if isinstance(command, commands.RingOutside) else (command.endpoint,)
     query = (
@@ -93,7 +93,8 @@ def create_leg(app: str, caller: Caller, command: commands.RingAgent | commands.
         ("channelId", _ours(LEG, command.leg)),
         *(() if caller.left else (("originator", caller.channel),)),
     )
-    variables = {} if caller.left and isinstance(command, commands.RingOutside) else {"FRAME_DROP(RX)": "RINGING"}
+    heard = caller.hushed or (caller.left and isinstance(command, commands.RingOutside))
+    variables = {} if heard else {"FRAME_DROP(RX)": "RINGING"}
     if caller.left and isinstance(command, commands.RingAgent) and _OUTSIDE.fullmatch(command.ani):
         variables["CONNECTEDLINE(num,i)"] = command.ani
     return Request("POST", "channels/create", query, {"variables": variables})
@@ -226,26 +227,33 @@ def hang_up(channel: str, cause: int) -> Request:
     return Request("DELETE", f"channels/{channel}", (("reason_code", str(cause if 0 < cause < 128 else NORMAL)),))
 
 
-def variables(caller: Caller, values: Mapping[str, str]) -> Request:
-    """Variables of ours on the caller's channel."""
+def mark_place(caller: Caller, command: commands.MarkPlace) -> dict[str, str]:
+    """Variables with the caller's place in the line, where the fallback and `callwright-return` find it. Whole seconds of credit."""
+    return {"CW_QUEUE": command.queue, "CW_FIRST_ENQUEUE": f"{command.first:.6f}", "CW_PRIORITY": str(round(command.priority))}
+
+
+def variables(caller: Caller, values: Mapping[str, str], country: str = "", look_again: bool = False) -> Request:
+    """Variables of ours on the caller's channel; with a country, its tones from now on.
+
+    `look_again` lets Asterisk look again at how two who talk are bridged, which it does when somebody joins, and when something that
+    listens on a channel comes or goes: so something comes and goes at once.
+    """
     for name in values:
         if not _VARIABLE.fullmatch(name):
             raise BadCommand("a channel variable of ours is CW_ and capitals, digits and _")
-    body = {"variables": {name: clean(value, 255) for name, value in values.items()}}
-    return Request("POST", f"channels/{caller.channel}/variables", body=body)
+    those = {name: clean(value, 255) for name, value in values.items()}
+    if country:
+        those["CHANNEL(tonezone)"] = country
+    if look_again:
+        those |= {"TALK_DETECT(set)": "", "TALK_DETECT(remove)": ""}
+    return Request("POST", f"channels/{caller.channel}/variables", body={"variables": those})
 
 
-def mark_place(caller: Caller, command: commands.MarkPlace) -> Request:
-    """The caller's place in the line, where the fallback and `callwright-return` find it. Whole seconds of credit."""
-    place = {"CW_QUEUE": command.queue, "CW_FIRST_ENQUEUE": f"{command.first:.6f}", "CW_PRIORITY": str(round(command.priority))}
-    return variables(caller, place)
-
-
-def release(caller: Caller, command: commands.Release) -> list[Request]:
-    """Variables of ours, and back into the dialplan."""
+def release(caller: Caller, command: commands.Release, country: str = "") -> list[Request]:
+    """Variables of ours, and the tones of a country where one is given; then back into the dialplan."""
     if not WORD.fullmatch(command.context):
         raise BadCommand("a context is letters, digits, - and _, at most 40")
-    out = [variables(caller, command.variables)] if command.variables else []
+    out = [variables(caller, command.variables, country)] if command.variables or country else []
     query = (("context", command.context), ("extension", "s"), ("priority", "1"))
     out.append(Request("POST", f"channels/{caller.channel}/continue", query))
     return out

@@ -19,6 +19,7 @@ from app.pbx.bridges import Bridges
 from app.pbx.orders import Orders
 from app.pbx.prompts import Prompts
 from app.pbx.reconcile import Found
+from app.pbx.tones import Tones
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +29,14 @@ RING_AGAIN = 25.0  # seconds of ringing for a leg that an earlier process create
 class Ringing:
     """The legs of all calls."""
 
-    def __init__(self, orders: Orders, bridges: Bridges, prompts: Prompts) -> None:
-        self._orders, self._bridges, self._prompts = orders, bridges, prompts
+    def __init__(self, orders: Orders, bridges: Bridges, prompts: Prompts, tones: Tones) -> None:
+        self._orders, self._bridges, self._prompts, self._tones = orders, bridges, prompts, tones
 
     def ring(self, caller: Caller, command: commands.RingAgent | commands.RingOutside) -> None:
         """Ask for a leg, with its bridge and the caller in it before."""
         if command.leg in self._orders.book.channels:
             return
+        self._tones.before_ringing(caller)
         create = requests.create_leg(self._orders.app, caller, command)
         if caller.deserted:
             self._orders.answer_for_nothing(command)

@@ -43,8 +43,6 @@ class Outside:
             do.RingAgent: self._ring,
             do.RingOutside: self._ring_outside,
             do.Talk: self._talk,
-            do.HoldCaller: self._hold,
-            do.ResumeCaller: self._resume,
             do.HangUpLeg: self._hang_up_leg,
             do.HangUp: self._hang_up,
             do.Release: self._release,
@@ -105,14 +103,6 @@ class Outside:
 
     def _stop_music(self, command: do.StopMusic) -> None:
         self._centre.calls[command.call].ear.music = False
-
-    def _hold(self, command: do.HoldCaller) -> None:
-        ear = self._centre.calls[command.call].ear
-        ear.music, ear.talking = True, False
-
-    def _resume(self, command: do.ResumeCaller) -> None:
-        ear = self._centre.calls[command.call].ear
-        ear.music, ear.talking = False, True
 
     def _hang_up(self, command: do.HangUp) -> None:
         self._centre.later(AT_ONCE, ev.CallerLeft(command.call, command.cause))

@@ -23,13 +23,15 @@ from app.pbx import requests
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import OPERATIONS, AriError, AriRefused, Request
 from app.pbx.local import LocalPbx
+from app.pbx.local_config import TONES
+from app.pbx.tones import NO_RINGING
 from tests.contract.fake_ari import EVENT_SOURCES
 from tests.drawn import faults_only
 from tests.pbx import Ari, running_pbx
-from tests.phones import AgentPhone, Caller
+from tests.phones import EVENT_TYPE, AgentPhone, Caller
 
 pytestmark = pytest.mark.pbx
-AGENT_TONE, CALLER_TONE = 1300.0, 1900.0
+AGENT_TONE, CALLER_TONE, RINGING_TONE = 1300.0, 1900.0, 425.0
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,9 @@ async def until(true: Callable[[], Any], within: float = 5.0) -> Any:
 class Desk:
     """An adapter on that PBX, and what it posted."""
 
-    def __init__(self, pbx: LocalPbx, view: list[LiveCall], password: str = "") -> None:
+    def __init__(self, pbx: LocalPbx, view: list[LiveCall], password: str = "", tones: str = TONES) -> None:
         self.posted: list[ev.Event] = []
-        line = Line(pbx.ari_url, pbx.ari_user, password or pbx.secrets.ari, pbx.app)
+        line = Line(pbx.ari_url, pbx.ari_user, password or pbx.secrets.ari, pbx.app, tones)
         self.pbx = Pbx(line, self.posted.append, lambda: view, self._render, lambda: secrets.token_hex(16))
 
     async def _render(self, text: str, language: str) -> str:
@@ -87,8 +89,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(pbx: LocalPbx, *view: LiveCall) -> AsyncIterator[Desk]:
-    one = Desk(pbx, list(view))
+async def desk(pbx: LocalPbx, *view: LiveCall, tones: str = TONES) -> AsyncIterator[Desk]:
+    one = Desk(pbx, list(view), tones=tones)
     task = asyncio.create_task(one.pbx.run())
     try:
         await one.next(ev.PbxBack)
@@ -173,6 +175,39 @@ async def test_a_call_is_greeted_keyed_rung_through_and_ended(pbx: LocalPbx, ari
                 await d.pbx.link.request(Request("GET", "bridges"))
         assert not d.of(ev.CommandRefused)
         assert not d.pbx.book.channels
+
+
+@pytest.mark.parametrize(("tones", "passed_on"), [(TONES, "native_rtp"), ("", "simple_bridge"), ("nowhere", "native_rtp")])
+async def test_music_goes_on_while_it_rings_and_sound_is_passed_on_as_it_comes(pbx: LocalPbx, ari: Ari, tones: str, passed_on: str) -> None:
+    async with desk(pbx, tones=tones) as d:
+        with AgentPhone(pbx.ports.sip, "101", pbx.secrets.agents["101"], ring=None) as agent, Caller(pbx.ports.sip, "1000") as caller:
+            call = await d.arrival()
+            channel, bridge = d.of(ev.CallArrived)[0].channel, f"{call}-br1"
+            d.pbx.carry_out(do.MarkPlace(call, "general", time.time(), 0.0))
+            d.pbx.carry_out(do.StartMusic(call))
+            leg = d.ring(call)
+            await d.next(ev.LegRinging)
+            caller.rtp.packets.clear()
+            await until(lambda: len(caller.rtp.packets) > 75)
+            assert caller.rtp.hears_anything(1.0)
+            assert not caller.rtp.hears(RINGING_TONE, 1.0)
+            agent.answer()
+            await d.next(ev.LegAnswered)
+            d.pbx.carry_out(do.Talk(call, bridge, leg))
+            await until(lambda: ari.ask("GET", f"bridges/{bridge}")[1]["technology"] == passed_on)
+            await until(lambda: caller.rtp.hears(AGENT_TONE) and agent.rtp.hears(CALLER_TONE))
+            await asyncio.to_thread(caller.rtp.press, "5")
+            await until(lambda: any(packet.payload_type == EVENT_TYPE for packet in list(agent.rtp.packets)))
+            if tones:
+                zone = ari.ask("GET", f"channels/{channel}/variable", variable="CHANNEL(tonezone)")[1]["value"]
+                assert zone == {"nowhere": NO_RINGING}.get(tones, tones)
+            d.pbx.carry_out(do.HangUpLeg(call, leg))
+            await d.next(ev.LegEnded)
+            d.pbx.carry_out(do.StartMusic(call))
+            caller.rtp.packets.clear()
+            await until(lambda: len(caller.rtp.packets) > 25 and caller.rtp.hears_anything(0.3))
+            await over(d, call)
+        assert not d.of(ev.CommandRefused)
 
 
 @pytest.mark.parametrize(("refuse", "cause"), [(486, 17), (603, 21)])

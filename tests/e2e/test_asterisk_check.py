@@ -13,6 +13,7 @@ import pytest
 
 from app.pbx.check import AsteriskAccess, Finding, check_asterisk, check_files, judge_actions
 from app.pbx.local import LocalPbx
+from app.pbx.local_config import TONES
 from tests.pbx import free_pbx_ports, running_pbx
 
 pytestmark = pytest.mark.pbx
@@ -28,6 +29,7 @@ def access(pbx: LocalPbx) -> AsteriskAccess:
         ami_user=pbx.ami_user,
         ami_secret=pbx.secrets.ami,
         config=pbx.directory / "etc",
+        tones=TONES,
     )
 
 
@@ -40,12 +42,14 @@ async def test_missing_modules_contexts_and_rights_are_named(tmp_path_factory: p
     shipped.mkdir()
     for file in (ROOT / "asterisk-config").glob("*.conf"):
         text = file.read_text().replace("load = func_frame_drop.so\n", "").replace("load = app_queue.so\n", "load = func_shell.so\n")
+        text = text.replace("load = func_talkdetect.so\n", "").replace("[callwright]\ndescription", "[another]\ndescription")
         text = text.replace("[callwright-return]", "[something-else]").replace("read_only = no", "read_only = yes")
         (shipped / file.name).write_text(text.replace("write = call,agent,reporting", "write = reporting,originate"))
     with running_pbx(tmp_path_factory.mktemp("poor"), shipped=shipped) as pbx:
         found = await check_asterisk(access(pbx))
     what = {finding.what for finding in found}
     assert {"module func_frame_drop is not running", "module app_queue is not running", "module func_shell is loaded"} <= what
+    assert {"module func_talkdetect is not running", "indications.conf has no country callwright"} <= what
     assert {"ARI user callwright is read-only", "the dialplan has no context callwright-return"} <= what
     assert {"the AMI user may not Redirect", "the AMI user may not QueueLog", "the AMI user may do too much"} <= what
     assert [finding.level for finding in found] == sorted(finding.level for finding in found)
@@ -81,6 +85,13 @@ def test_unwise_files_are_named(tmp_path: Path) -> None:
         "asterisk.conf: live_dangerously = yes",
         "musiconhold.conf has no class callwright",
     ]
+
+
+def test_tones_that_asterisk_does_not_have_are_named(tmp_path: Path) -> None:
+    (tmp_path / "indications.conf").write_text("[general]\ncountry = us\n[us]\nring = 440+480/2000,0/4000\n")
+    assert check_files(tmp_path) == []
+    assert [f.what for f in check_files(tmp_path, "us")] == ["indications.conf has no country callwright"]
+    assert [f.what for f in check_files(tmp_path, "de")] == [f"indications.conf has no country {name}" for name in ("callwright", "de")]
 
 
 def test_actions_are_compared_whatever_their_case() -> None:

@@ -13,7 +13,8 @@ and started again is one recording. Each line is a JSON object with `at`, second
     mint            the adapter made an id
     handled, did    an event that the core has handled, at `now`; the facts that came of it
 
-The health probe's requests are left out. Ids are made to be read: they begin with what the recording's name amounts to, and count.
+The health probe's requests are left out, and those of whoever keeps finished recordings, who looks for strays now and then. Ids are made
+to be read: they begin with what the recording's name amounts to, and count.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 import orjson
 
 from app.core import events, facts
+from app.core.flow.spoken import text_in
 from app.core.record import pack
 from app.core.view import LiveCall
 from app.engine import Engine
@@ -38,6 +40,7 @@ from app.pbx.link import AriLink
 from app.pbx.prompts import Prompts
 
 VARIABLE = "CALLWRIGHT_RECORDING"
+STRAYS = "recordings/stored"
 
 
 class Recorder:
@@ -133,8 +136,9 @@ def _around_the_adapter(tape: Recorder) -> None:
 
     async def render(self: Prompts, item: str, language: str) -> str:
         media = await rendered(self, item, language)
-        if item.startswith("text:"):
-            tape.note(rendered=item, media=media)
+        said = text_in(item, language)
+        if said is not None:
+            tape.note(rendered=f"text:{said[0]}", media=media)
         return media
 
     def up(self: Pbx) -> None:
@@ -169,6 +173,8 @@ def _around_the_line(tape: Recorder) -> None:
         send(self, request, answered, lane)
 
     async def ask_http(self: AriLink, request: Request, *within: float) -> Reply:
+        if request.path == STRAYS:
+            return await request_http(self, request, *within)
         number = tape.ask(request)
         try:
             reply = await request_http(self, request, *within)

@@ -26,6 +26,7 @@ from app.core.view import LiveCall
 from app.pbx import ari
 from app.pbx.adapter import Line, Pbx
 from app.pbx.ari import Answer, AriError, AriLost, Done, Reply, Request
+from app.pbx.local_config import TONES
 
 RECORDINGS = Path(__file__).parent / "recordings"
 PROJECT = RECORDINGS / "project"
@@ -128,6 +129,7 @@ class TapeLine:
         self.tape, self.played = tape, played
         self.pbx: Pbx
         self._asked = {entry["ask"]: _key(_request(entry)) for entry in tape if "ask" in entry}
+        self._filters = sum(entry.get("path", "").endswith("/eventFilter") for entry in tape)
         self._waiting: defaultdict[str, deque[Done]] = defaultdict(deque)
         self._known: defaultdict[str, deque[Answer]] = defaultdict(deque)
         self._words: defaultdict[str, deque[asyncio.Future[str]]] = defaultdict(deque)
@@ -163,7 +165,10 @@ class TapeLine:
         return await self.request(request)
 
     async def keep_filter(self, request: Request) -> None:
-        await self.request(request)
+        """Asterisk keeps a filter: what is asked for at a later connection is not asked again."""
+        if self._filters:
+            self._filters -= 1
+            await self.request(request)
 
     def fail(self, error: AriError) -> None:
         self.played.raised.append(f"the line was given up: {error}")
@@ -257,7 +262,7 @@ def lives(tape: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 def the_adapter(line: TapeLine, post: Callable[[ev.Event], None], view: Callable[[], list[LiveCall]], mint: Callable[[], str]) -> Pbx:
     """An adapter on a line that is a recording."""
-    line.pbx = Pbx(Line("http://127.0.0.1", "nobody", "nowhere-to-be-used"), post, view, line.render, mint)
+    line.pbx = Pbx(Line("http://127.0.0.1", "nobody", "nowhere-to-be-used", tones=TONES), post, view, line.render, mint)
     line.pbx.orders.link = line  # type: ignore[assignment]
     return line.pbx
 

@@ -32,6 +32,28 @@ def test_a_leg_is_created_so_that_its_ringing_does_not_stop_the_music() -> None:
     assert request.body == {"variables": {"FRAME_DROP(RX)": "RINGING"}}
 
 
+def test_a_caller_who_is_deaf_to_ringing_needs_nothing_dropped() -> None:
+    command = do.RingAgent(CALL, LEG, BRIDGE, "101", 20.0)
+    assert requests.create_leg("callwright", Caller(CALL, CHANNEL, hushed=True), command).body == {"variables": {}}
+
+
+def test_tones_come_with_the_variables_and_the_bridge_is_looked_at_again_in_that_order() -> None:
+    caller = Caller(CALL, CHANNEL)
+    assert requests.variables(caller, {"CW_QUEUE": "general"}, "eu").body == {
+        "variables": {"CW_QUEUE": "general", "CHANNEL(tonezone)": "eu"}
+    }
+    request = requests.variables(caller, {}, "eu", look_again=True)
+    assert isinstance(request.body, dict)
+    assert list(request.body["variables"]) == ["CHANNEL(tonezone)", "TALK_DETECT(set)", "TALK_DETECT(remove)"]
+
+
+def test_a_caller_is_released_with_the_tones_that_others_expect() -> None:
+    release = do.Release(CALL, "callwright-fallback")
+    assert [request.path for request in requests.release(Caller(CALL, CHANNEL), release)] == [f"channels/{CHANNEL}/continue"]
+    tones, _ = requests.release(Caller(CALL, CHANNEL), release, "us")
+    assert tones.body == {"variables": {"CHANNEL(tonezone)": "us"}}
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(20.0, "20"), (19.01, "20"), (0.0, "1"), (-3.0, "1")])
 def test_ringing_is_in_whole_seconds_and_never_for_ever(seconds: float, expected: str) -> None:
     assert dict(requests.dial(Caller(CALL, CHANNEL), Leg(LEG, CALL, BRIDGE), seconds).query)["timeout"] == expected

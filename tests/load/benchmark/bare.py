@@ -31,6 +31,7 @@ class Script:
         self._waiting: deque[str] = deque()
         self._typed: dict[str, str] = {}
         self._legs: dict[str, tuple[str, str]] = {}
+        self._there: dict[str, asyncio.Event] = {}
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._n = 0
@@ -52,7 +53,9 @@ class Script:
 
         if kind == "RESTResponse":
             self._answers.pop(event["request_id"]).set_result(event)
-        elif kind == "StasisStart" and event["channel"]["id"] not in self._legs:
+        elif kind == "StasisStart" and (there := self._there.pop(event["channel"]["id"], None)) is not None:
+            there.set()
+        elif kind == "StasisStart":
             self._begin(self._arrived(event["channel"]["id"], event["channel"]["caller"]["number"]))
         elif kind == "ChannelDtmfReceived":
             self._key(event["channel"]["id"], event["digit"])
@@ -110,7 +113,9 @@ class Script:
         leg = f"{caller}-l"
         self._legs[leg] = caller, agent
         self._legs[caller] = caller, ""
+        self._there[leg] = there = asyncio.Event()
         await self._ask("POST", "channels/create", endpoint=f"PJSIP/{agent}", app=APP, channelId=leg, originator=caller)
+        await there.wait()  # before it is in the application it cannot be joined
         await self._ask("POST", f"bridges/{caller}-b/addChannel", channel=leg)
         await self._ask("POST", f"channels/{leg}/dial", caller=caller, timeout="15")
 

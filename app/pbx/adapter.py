@@ -92,7 +92,7 @@ class Pbx:
             commands.StopRecord: self.recordings.stop,
             commands.StartMusic: self._start_music,
             commands.StopMusic: self._stop_music,
-            commands.MarkPlace: self._tones.mark_place,
+            commands.MarkPlace: self._mark_place,
             commands.RingAgent: self._ringing.ring,
             commands.RingOutside: self._ringing.ring,
             commands.HangUpLeg: self._ringing.hang_up,
@@ -231,6 +231,11 @@ class Pbx:
         if not caller.left:
             self.orders.send(caller, command, requests.stop_music(caller))
 
+    def _mark_place(self, caller: Caller, command: commands.MarkPlace) -> None:
+        if not caller.left:
+            request = requests.variables(caller, requests.place(command), self._tones.hush(caller))
+            self.orders.send(caller, command, request)
+
     def _hang_up(self, caller: Caller, command: commands.HangUp) -> None:
         self.prompts.drop(caller)
         if not caller.left:
@@ -238,7 +243,7 @@ class Pbx:
             self.orders.order_end(caller, caller.channel, requests.hang_up(caller.channel, command.cause), command)
 
     def _release(self, caller: Caller, command: commands.Release) -> None:
-        asked = self._tones.release(caller, command)
+        asked = requests.release(caller, command, self._tones.country)
         self.prompts.drop(caller)
         self.orders.when_quiet(caller, partial(self._let_go, caller, command, asked))
 

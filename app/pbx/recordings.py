@@ -41,7 +41,7 @@ class Recordings:
 
     async def stray(self) -> list[str]:
         """Recordings of ours that Asterisk has stored and that belong to no call it has. Raises `AriError`."""
-        stored = (await self._orders.link.request_http(Request("GET", "recordings/stored"), LIST_WITHIN)).body
+        stored = (await self._orders.link.request_http(requests.stored_recordings(), LIST_WITHIN)).body
         names = [str(each.get("name", "")) for each in stored if isinstance(each, dict)]
         return [name for name in names if (made := RECORDING.fullmatch(name)) and made[1] not in self._orders.book.calls]
 

@@ -200,6 +200,11 @@ def look_at_recording(recording: str, where: str) -> Request:
     return Request("GET", f"recordings/{where}/{_ours(RECORDING, recording)}")
 
 
+def stored_recordings() -> Request:
+    """All recordings that Asterisk has stored, ours and others'."""
+    return Request("GET", "recordings/stored")
+
+
 def recording_file(recording: str) -> str:
     """The path of a stored recording's own bytes."""
     return f"recordings/stored/{_ours(RECORDING, recording)}/file"
@@ -227,7 +232,7 @@ def hang_up(channel: str, cause: int) -> Request:
     return Request("DELETE", f"channels/{channel}", (("reason_code", str(cause if 0 < cause < 128 else NORMAL)),))
 
 
-def mark_place(caller: Caller, command: commands.MarkPlace) -> dict[str, str]:
+def place(command: commands.MarkPlace) -> dict[str, str]:
     """Variables with the caller's place in the line, where the fallback and `callwright-return` find it. Whole seconds of credit."""
     return {"CW_QUEUE": command.queue, "CW_FIRST_ENQUEUE": f"{command.first:.6f}", "CW_PRIORITY": str(round(command.priority))}
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from app.core import commands
 from app.pbx import requests
-from app.pbx.ari import Request
 from app.pbx.book import Caller
 from app.pbx.orders import Orders
 
@@ -24,28 +22,21 @@ class Tones:
     """The tones of all callers; `country` is Asterisk's own, "" when it is not known."""
 
     def __init__(self, orders: Orders, country: str) -> None:
-        self._orders, self._country = orders, country
+        self._orders, self.country = orders, country
 
-    def mark_place(self, caller: Caller, command: commands.MarkPlace) -> None:
-        """The place in the line, and no ringing, as those who wait in one are rung for."""
-        if not caller.left:
-            caller.hushed = bool(self._country)
-            place = requests.mark_place(caller, command)
-            self._orders.send(caller, command, requests.variables(caller, place, NO_RINGING if caller.hushed else ""))
+    def hush(self, caller: Caller) -> str:
+        """The country whose tones a caller gets who is to hear no ringing, to be set with the next variables; "" where none is known."""
+        caller.hushed = bool(self.country)
+        return NO_RINGING if caller.hushed else ""
 
     def before_ringing(self, caller: Caller) -> None:
         """A leg is about to be asked for. A channel that plays takes no variables: that leg's ringing is dropped."""
-        if self._country and not (caller.left or caller.hushed or caller.playing):
-            caller.hushed = True
-            self._orders.send(caller, None, requests.variables(caller, {}, NO_RINGING))
+        if self.country and not (caller.left or caller.hushed or caller.playing):
+            self._orders.send(caller, None, requests.variables(caller, {}, self.hush(caller)))
 
     def talk(self, caller: Caller) -> None:
         """The caller and a leg talk, as soon as nothing plays."""
         caller.hushed = False
-        if self._country:
-            request = requests.variables(caller, {}, self._country, look_again=True)
+        if self.country:
+            request = requests.variables(caller, {}, self.country, look_again=True)
             self._orders.when_quiet(caller, partial(self._orders.send, caller, None, request))
-
-    def release(self, caller: Caller, command: commands.Release) -> list[Request]:
-        """What lets a caller go, with the tones that others expect."""
-        return requests.release(caller, command, self._country)

@@ -301,7 +301,7 @@ def main(names: Sequence[str]) -> None:
     house = LiveHouse(folder / "state")
     try:
         house.up()
-        shutil.copytree(house.installation.project, PROJECT, dirs_exist_ok=True)
+        shutil.copytree(house.installation.project, PROJECT, ignore=shutil.ignore_patterns("tests", "bots"), dirs_exist_ok=True)
         with TcpProxy(house.installation.ports.ari) as proxy:
             for name in names or SCENARIOS:
                 print(f"{name}: {record(house, proxy, name, folder)} bytes", flush=True)

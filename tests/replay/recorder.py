@@ -34,13 +34,13 @@ from app.core.flow.spoken import text_in
 from app.core.record import pack
 from app.core.view import LiveCall
 from app.engine import Engine
+from app.pbx import requests
 from app.pbx.adapter import Pbx
 from app.pbx.ari import Answer, AriError, Done, Reply, Request
 from app.pbx.link import AriLink
 from app.pbx.prompts import Prompts
 
 VARIABLE = "CALLWRIGHT_RECORDING"
-STRAYS = "recordings/stored"
 
 
 class Recorder:
@@ -173,7 +173,7 @@ def _around_the_line(tape: Recorder) -> None:
         send(self, request, answered, lane)
 
     async def ask_http(self: AriLink, request: Request, *within: float) -> Reply:
-        if request.path == STRAYS:
+        if request == requests.stored_recordings():
             return await request_http(self, request, *within)
         number = tape.ask(request)
         try:

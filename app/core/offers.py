@@ -177,6 +177,8 @@ class Offers:
         place.refused = dict(center.acd.item(call.id).refused)
         if call.caller:
             center.emit(call, do.StartMusic(call.id, center.book.queues[place.queue].music))
+        else:
+            call.bridge = ""  # nobody is left in it: it goes, and one made anew under its name might go with it
         center.settle()
         self.someone_able(call, now)
 

@@ -238,6 +238,8 @@ def test_an_agent_who_declines_costs_no_try() -> None:
     sim.answers(call)
     sim.happen(ev.LegAnswered(call, customer(sim, call)))
     assert sim.last(facts.Connected, call).agent == "bob"
+    first, second = (order.bridge for order in sim.all(do.RingAgent, call))
+    assert first != second, "the first bridge went with its only leg, and may be there for a moment still"
 
 
 def test_an_agent_who_hangs_up_while_it_rings_stops_the_customers_phone() -> None:
@@ -335,7 +337,8 @@ def test_a_phone_let_go_while_nobody_saw_is_rung_again_and_its_agent_not_blamed(
     for event in reconcile(sim.center.live_calls(), Snapshot(channels=channels)):
         sim.happen(event)
     assert sim.center.acd.state("ann")["presence"] == "ready"
-    assert len(sim.all(do.RingAgent, call)) == 2
+    first, second = (order.bridge for order in sim.all(do.RingAgent, call))
+    assert (first == second) is caller, "a bridge in which nobody is left goes, and none is made anew under its name"
     sim.answers(call)
     assert sim.center.calls[call].phase == (TALKING if caller else DIALLING)
     assert sim.all(facts.CallbackTried, call) == []

@@ -113,7 +113,6 @@ class Script:
     async def _ring(self, caller: str, agent: str) -> None:
         leg = f"{caller}-l"
         self._legs[leg] = caller, agent
-        self._legs[caller] = caller, ""
         self._there[leg] = there = asyncio.Event()
         await self._ask("POST", "channels/create", endpoint=f"PJSIP/{agent}", app=APP, channelId=leg, originator=caller)
         await there.wait()  # before it is in the application it cannot be dialled
